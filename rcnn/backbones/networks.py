@@ -1,0 +1,102 @@
+"""Classification networks, cut into the stages whose outputs a detector reads."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import gcd
+
+import torchvision
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Trunk(nn.Module):
+    """Named layers in sequence, with the outputs of some of them collected.
+
+    `taps` names those layers, finest first, each at half the resolution of the one before; `channels` are theirs.
+    The names of parameters are those of the classifier that the layers come from, so its weights fit.
+    """
+
+    def __init__(self, layers: dict[str, nn.Module], taps: Sequence[str], channels: Sequence[int]) -> None:
+        super().__init__()
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+        self.taps = tuple(taps)
+        self.channels = tuple(channels)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        """The features after each tap."""
+        features, x = [], images
+        for name, layer in self.named_children():
+            x = layer(x)
+            if name in self.taps:
+                features.append(x)
+        return features
+
+    def freeze(self, stages: int) -> None:
+        """Stop training everything up to the tap number `stages` (0: nothing)."""
+        if stages == 0:
+            return
+        for name, layer in self.named_children():
+            layer.requires_grad_(False)
+            if name == self.taps[stages - 1]:
+                return
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """The norm for training from random weights: small batches and padding spoil a batch norm's statistics."""
+    return nn.GroupNorm(gcd(32, channels), channels)
+
+
+NormLayer = Callable[[int], nn.Module]
+
+
+def resnet(build: Callable[..., nn.Module], channels: Sequence[int], norm: NormLayer) -> Trunk:
+    """A ResNet without its pooling and classifier; taps at strides 4, 8, 16, 32."""
+    layers = dict(build(norm_layer=norm).named_children())
+    del layers["avgpool"], layers["fc"]
+    return Trunk(layers, ("layer1", "layer2", "layer3", "layer4"), channels)
+
+
+def mobilenet(build: Callable[..., nn.Module], taps: Sequence[str], channels: Sequence[int], norm: NormLayer) -> Trunk:
+    """A MobileNet's `features`; taps at strides 4, 8, 16, 32 just before the next reduction."""
+    return Trunk(dict(build(norm_layer=norm).features.named_children()), taps, channels)
+
+
+def small(norm: NormLayer) -> Trunk:
+    """Seven 3x3 convolutions, for small pictures and random weights: what `rcnn demo` trains in minutes."""
+    widths = (24, 48, 96, 160, 192)
+    layers: dict[str, nn.Module] = {"stem": _conv(3, widths[0], 2, norm)}
+    for stage, (before, after) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+        blocks = [_conv(before, after, 2, norm)] + [_conv(after, after, 1, norm)] * (stage < 3)
+        layers[f"stage{stage}"] = nn.Sequential(*blocks)
+    return Trunk(layers, ("stage1", "stage2", "stage3", "stage4"), widths[1:])
+
+
+def _conv(before: int, after: int, stride: int, norm: NormLayer) -> nn.Sequential:
+    convolution = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+    return nn.Sequential(convolution, norm(after), nn.ReLU(inplace=True))
+
+
+_models = torchvision.models
+_BASIC, _DEEP = (64, 128, 256, 512), (256, 512, 1024, 2048)
+
+NETWORKS: dict[str, Callable[[NormLayer], Trunk]] = {
+    "mobilenet-v2": partial(mobilenet, _models.mobilenet_v2, ("3", "6", "13", "18"), (24, 32, 96, 1280)),
+    "mobilenet-v3-large": partial(mobilenet, _models.mobilenet_v3_large, ("3", "6", "12", "16"), (24, 40, 112, 960)),
+    "resnet18": partial(resnet, _models.resnet18, _BASIC),
+    "resnet34": partial(resnet, _models.resnet34, _BASIC),
+    "resnet50": partial(resnet, _models.resnet50, _DEEP),
+    "resnet101": partial(resnet, _models.resnet101, _DEEP),
+    "small": small,
+}
+"""Name to a function from a norm layer to the network with random weights."""
+
+WEIGHTS = {
+    "mobilenet-v2": _models.MobileNet_V2_Weights.IMAGENET1K_V2,
+    "mobilenet-v3-large": _models.MobileNet_V3_Large_Weights.IMAGENET1K_V2,
+    "resnet18": _models.ResNet18_Weights.IMAGENET1K_V1,
+    "resnet34": _models.ResNet34_Weights.IMAGENET1K_V1,
+    "resnet50": _models.ResNet50_Weights.IMAGENET1K_V2,
+    "resnet101": _models.ResNet101_Weights.IMAGENET1K_V2,
+}
+"""Name to torchvision's ImageNet weights, which it downloads once into torch's hub cache."""

@@ -1,0 +1,35 @@
+"""A feature pyramid over a network's stages (Feature Pyramid Networks, section 3)."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from rcnn.backbones.networks import Trunk
+
+
+class PyramidBackbone(nn.Module):
+    """The pyramid P2, P3, ... of one channel count, and after it one coarser level for the RPN alone.
+
+    `strides` are those of the levels that regions are read from; the extra level is not among them.
+    """
+
+    def __init__(
+        self,
+        body: Trunk,
+        strides: tuple[int, ...] = (4, 8, 16, 32),
+        channels: int = 256,
+        norm: Callable[[int], nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.fpn = FeaturePyramidNetwork(list(body.channels), channels, LastLevelMaxPool(), norm)
+        self.strides = strides
+        self.channels = channels
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        """Features, finest first."""
+        stages = dict(zip(self.body.taps, self.body(images), strict=True))
+        return list(self.fpn(stages).values())

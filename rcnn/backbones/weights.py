@@ -1,0 +1,101 @@
+"""Pretrained weights for a backbone: from torchvision, or from a file; and what of them fitted."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from rcnn.backbones.networks import WEIGHTS
+from rcnn.errors import WeightsError
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Names of the backbone's tensors: filled from the file, left as they were; and names of the file's that fit none."""
+
+    loaded: tuple[str, ...]
+    kept: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+    def rows(self) -> list[tuple[str, int, int]]:
+        """For each part of the backbone: its name, tensors loaded, tensors left as they were."""
+        loaded, kept = (Counter(name.split(".")[0] for name in names) for names in (self.loaded, self.kept))
+        return [(part, loaded[part], kept[part]) for part in sorted(loaded | kept, key=_natural)]
+
+
+def load_backbone_weights(body: nn.Module, network: str, source: Path | None) -> LoadReport:
+    """Fill a network, before its norms are folded, from a file of weights or, without one, from torchvision.
+
+    Raises WeightsError when the file cannot be read or fits nothing, or when a download is needed and impossible.
+    """
+    state = read_state(source) if source else download_state(network)
+    own = body.state_dict()
+    candidates = _strip(state, own)
+    fitting = {name: value for name, value in candidates.items() if name in own and own[name].shape == value.shape}
+    wanted = [name for name in own if not name.endswith("num_batches_tracked")]
+    if sum(name in fitting for name in wanted) < len(wanted) / 2:
+        raise WeightsError(
+            f"{source or network}: fits {sum(name in fitting for name in wanted)} of {len(wanted)} tensors of "
+            f"{network}; pass weights of that network with --backbone-weights"
+        )
+    body.load_state_dict({name: value.to(own[name].dtype) for name, value in fitting.items()}, strict=False)
+    return LoadReport(
+        tuple(name for name in wanted if name in fitting),
+        tuple(name for name in wanted if name not in fitting),
+        tuple(name for name in candidates if name not in fitting),
+    )
+
+
+def read_state(path: Path) -> Mapping[str, Tensor]:
+    """The tensors of a `.pth` or `.safetensors` file, by name; nothing but tensors is ever unpickled."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; pass a .pth or .safetensors file of weights")
+    try:
+        state = _read(path)
+    except Exception as error:
+        raise WeightsError(f"{path}: cannot be read as weights ({_first_line(error)}); pass another file") from error
+    if isinstance(state, dict):
+        state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: holds no table of tensors by name; pass a state dict")
+    return state
+
+
+def download_state(network: str) -> Mapping[str, Tensor]:
+    """Torchvision's ImageNet weights of a network, from torch's hub cache or the network."""
+    if network not in WEIGHTS:
+        raise WeightsError(f"{network}: has no published weights; pass --backbone-weights FILE or none")
+    try:
+        return WEIGHTS[network].get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"{network}: its weights are not in {torch.hub.get_dir()} and cannot be downloaded "
+            f"({_first_line(error)}); pass --backbone-weights FILE or none"
+        ) from error
+
+
+def _read(path: Path) -> object:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _strip(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names as the trunk has them: a classifier's `features.`, and wrappers' prefixes, are taken off."""
+    prefixes = ("", "features.", "module.", "backbone.", "backbone.body.", "module.features.")
+    renamed = [{k.removeprefix(p): v for k, v in state.items() if k.startswith(p)} for p in prefixes]
+    return max(renamed, key=lambda names: len(names.keys() & own.keys()))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _natural(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isdigit() else (-1, name)

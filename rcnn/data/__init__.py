@@ -1,0 +1,24 @@
+"""Reading data sets and pictures: what is wrong in them is found and named before training."""
+
+from rcnn.data.check import check_pictures
+from rcnn.data.defects import Finding, OpenedData, Policy, enforce
+from rcnn.data.picture import MAX_PIXELS, picture_size, read_picture, resolve
+from rcnn.data.recognise import Format, open_data
+from rcnn.data.splits import draw_splits, every_sample, samples_of
+
+__all__ = [
+    "MAX_PIXELS",
+    "Finding",
+    "Format",
+    "OpenedData",
+    "Policy",
+    "check_pictures",
+    "draw_splits",
+    "enforce",
+    "every_sample",
+    "open_data",
+    "picture_size",
+    "read_picture",
+    "resolve",
+    "samples_of",
+]

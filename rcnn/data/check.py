@@ -1,0 +1,61 @@
+"""Whether the pictures of a data set can all be read, and are of the size that their boxes were drawn on."""
+
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rcnn.data.defects import Finding, Size, picture_name
+from rcnn.data.picture import MAX_PIXELS, resolve, verify_picture
+from rcnn.errors import DataError
+from rcnn.sample import Sample
+
+
+def check_pictures(
+    samples: Iterable[Sample], max_pixels: int = MAX_PIXELS, sizes: Mapping[str, Size] | None = None
+) -> list[Finding]:
+    """Decodes every picture to its end, in threads, and reports what is missing, broken or of another size.
+
+    `sizes` are the heights and widths that the annotations tell, by sample id (`OpenedData.sizes`): another size is a
+    warning. Boxes that reach over the true picture's edge by more than a pixel are an error of the whole picture, for
+    they were drawn on another one. Samples of the same id are looked at once.
+    """
+    known = sizes or {}
+    unique = {sample.id: sample for sample in samples}.values()
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        try:
+            found = pool.map(lambda sample: _check(sample, max_pixels, known.get(sample.id)), unique)
+            return [finding for findings in found for finding in findings]
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the pictures that are left
+
+
+def _check(sample: Sample, max_pixels: int, annotated: Size | None) -> list[Finding]:
+    name = picture_name(sample)
+    try:
+        size = _size(sample, max_pixels)
+    except DataError as error:
+        missing = isinstance(sample.picture, Path) and not sample.picture.is_file()
+        detail = str(error).removeprefix(f"{name}: ")
+        return [Finding("error", "missing-picture" if missing else "unreadable-picture", name, None, None, detail)]
+    shown = f"the picture as shown is {_show(size)}"
+    findings = []
+    if annotated not in (None, size):
+        detail = f"the annotation says {_show(annotated)}, {shown}"
+        findings.append(Finding("warning", "size", name, None, None, detail))
+    outside = int((sample.boxes[:, 2:] > (size[1] + 1, size[0] + 1)).any(axis=1).sum())
+    if outside:
+        detail = f"{outside} of {len(sample.boxes)} boxes reach outside, {shown}; were they drawn on another size?"
+        findings.append(Finding("error", "outside", name, None, None, detail))
+    return findings
+
+
+def _size(sample: Sample, max_pixels: int) -> Size:
+    if isinstance(sample.picture, Path):
+        return verify_picture(sample.picture, max_pixels)
+    height, width, _ = resolve(sample.picture, max_pixels).shape
+    return height, width
+
+
+def _show(size: Size) -> str:
+    return f"{size[1]}x{size[0]}"

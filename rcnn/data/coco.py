@@ -1,0 +1,55 @@
+"""COCO: one JSON file per split, with pictures in folders beside it."""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from rcnn.data.coco_file import CocoReading, read_file
+from rcnn.data.coco_layout import Pictures, coco_files, split_names
+from rcnn.data.defects import OpenedData, Size
+from rcnn.data.splits import draw_splits
+from rcnn.sample import DataSet, Sample
+
+
+def read_coco(path: Path, seed: int = 0) -> OpenedData:
+    """The data set of a JSON file, or of a folder with JSON files (`instances_*.json` alone where there are any).
+
+    Splits are what the names of the files tell (`instances_train2017.json`: train), else those of their folders, else
+    the files' own; a single file that tells none is split by chance with `seed`. Class names are all the categories,
+    in the order of their numbers. Sample ids are the file names in the JSON, behind that of the split where two
+    splits share one. Raises DataError if there is no such file, or one is not COCO's JSON.
+    """
+    root, files = coco_files(path)
+    names = split_names(files, root)
+    readings = {names[file] or "all": read_file(file, Pictures(file, root, names[file])) for file in files}
+    numbers = _category_numbers(readings.values())
+    splits, sizes = _join(readings)
+    if None in names.values():
+        splits = draw_splits(splits["all"], seed)
+    findings = [finding for reading in readings.values() for finding in reading.findings]
+    return OpenedData(DataSet(splits, tuple(numbers), numbers), findings, sizes)
+
+
+def _join(readings: dict[str, CocoReading]) -> tuple[dict[str, list[Sample]], dict[str, Size]]:
+    """Samples by split and sizes by sample id, once ids are unique."""
+    count = Counter(name for reading in readings.values() for name in reading.samples)
+    splits: dict[str, list[Sample]] = {}
+    sizes: dict[str, Size] = {}
+    for split, reading in readings.items():
+        ids = {name: name if count[name] == 1 else f"{split}/{name}" for name in reading.samples}
+        splits[split] = [replace(sample, id=ids[name]) for name, sample in reading.samples.items()]
+        sizes |= {ids[name]: size for name, size in reading.sizes.items()}
+    return splits, sizes
+
+
+def _category_numbers(readings: Collection[CocoReading]) -> dict[str, int]:
+    """Class name to category number, in the order of the numbers; a file that numbers otherwise is warned of."""
+    numbers: dict[str, int] = {}
+    for reading in readings:
+        own = {name: number for number, name in reversed(reading.names.items())}
+        for name, number in own.items():
+            if numbers.setdefault(name, number) != number:
+                detail = f"category {name} has the number {number}, in another file {numbers[name]}; results take that"
+                reading.blame("duplicate-id", detail, "warning")
+    return dict(sorted(numbers.items(), key=lambda item: (item[1], item[0])))

@@ -1,0 +1,157 @@
+"""One COCO JSON file: its pictures, their objects and its categories."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rcnn.data.coco_layout import Pictures
+from rcnn.data.defects import DefectError, Finding, Kind, Level, Size
+from rcnn.data.objects import Box, Frame, TrueObject, make_sample, numbers, show
+from rcnn.errors import DataError
+from rcnn.sample import Sample
+
+Entry = dict[str, Any]
+Id = int | str
+
+_NEEDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "images": {"id": (int, str), "file_name": (str,)},
+    "annotations": {"image_id": (int, str)},
+    "categories": {"id": (int,), "name": (str,)},
+}
+"""The lists of a COCO file, and what no entry of them can do without."""
+
+
+@dataclass
+class CocoReading:
+    """What has been read of one file."""
+
+    file: Path
+    pictures: Pictures
+    samples: dict[str, Sample] = field(default_factory=dict)
+    """By file name."""
+    sizes: dict[str, Size] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)
+    """Category number to class name."""
+    seen: set[Path] = field(default_factory=set)
+
+    def blame(self, kind: Kind, detail: str, level: Level = "error") -> None:
+        """Adds a finding on the file as a whole."""
+        self.findings.append(Finding(level, kind, str(self.file), None, None, detail))
+
+
+def from_coco(box: Box) -> Box:
+    """(x, y, width, height) as (x1, y1, x2, y2)."""
+    x, y, width, height = box
+    return x, y, x + width, y + height
+
+
+def to_coco(box: Box) -> Box:
+    """The inverse of `from_coco`."""
+    x1, y1, x2, y2 = box
+    return x1, y1, x2 - x1, y2 - y1
+
+
+def read_file(file: Path, pictures: Pictures) -> CocoReading:
+    """The samples and findings of a file; raises DataError if it is not COCO's JSON."""
+    reading = CocoReading(file, pictures)
+    content = _load(file)
+    for category in _entries(content, "categories", reading):
+        _read_category(category, reading)
+    images: dict[Id, Entry] = {}
+    for image in _entries(content, "images", reading):
+        if images.setdefault(image["id"], image) is not image:
+            reading.blame("duplicate-id", f"picture number {image['id']} is given twice; the first is kept")
+    of_image: dict[Id, list[Entry]] = {}
+    for annotation in _entries(content, "annotations", reading):
+        of_image.setdefault(annotation["image_id"], []).append(annotation)
+    for image_id, image in images.items():
+        _read_image(image, of_image.pop(image_id, []), reading)
+    for image_id, annotations in of_image.items():
+        detail = f"{len(annotations)} annotations are of picture number {image_id}, which is not among the images"
+        reading.blame("unknown-picture", detail)
+    return reading
+
+
+def _load(file: Path) -> Entry:
+    try:
+        content = json.loads(file.read_bytes(), object_hook=_without_outline)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{file}: cannot be read as JSON ({error}); export it anew") from None
+    missing = [key for key in _NEEDS if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if missing:
+        raise DataError(f"{file}: not COCO's JSON: no list of {', '.join(missing)}; give the file with the truth")
+    return content
+
+
+def _without_outline(entry: Entry) -> Entry:
+    """Outlines are most of a COCO file, and no detector of boxes needs them: gigabytes less to hold."""
+    entry.pop("segmentation", None)
+    return entry
+
+
+def _entries(content: Entry, key: str, reading: CocoReading) -> Iterator[Entry]:
+    """The entries of a list that have what every such entry needs, with numbers or words where these belong."""
+    for number, entry in enumerate(content[key], 1):
+        if isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in _NEEDS[key].items()):
+            yield entry
+        else:
+            reading.blame("broken-entry", f"number {number} of {key} lacks {' or '.join(_NEEDS[key])}; left out")
+
+
+def _read_category(category: Entry, reading: CocoReading) -> None:
+    name = " ".join(category["name"].split())
+    if category["id"] in reading.names:
+        reading.blame("duplicate-id", f"category number {category['id']} is given twice; the first is kept")
+        return
+    if name in reading.names.values():
+        reading.blame("duplicate-id", f"two categories are called {name}; read as one class", "warning")
+    reading.names[category["id"]] = name
+
+
+def _read_image(image: Entry, annotations: list[Entry], reading: CocoReading) -> None:
+    name = image["file_name"].replace("\\", "/").removeprefix("./")
+    picture = reading.pictures.find(name)
+    if picture is None:
+        reading.blame("missing-picture", f"no picture called {name} beside it or in folders named as it is")
+        return
+    if picture in reading.seen or name in reading.samples:
+        reading.blame("duplicate-id", f"picture {name} is given twice; the first is kept")
+        return
+    reading.seen.add(picture)
+    size = _size(image)
+    if size:
+        reading.sizes[name] = size
+    coco_id = image["id"] if isinstance(image["id"], int) else None
+    read = partial(_object, names=reading.names)
+    sample, findings = make_sample(name, annotations, read, Frame(picture, size), reading.file)
+    reading.samples[name] = replace(sample, coco_id=coco_id)
+    reading.findings += [replace(finding, detail=f"picture {name}: {finding.detail}") for finding in findings]
+
+
+def _size(image: Entry) -> Size | None:
+    height, width = image.get("height"), image.get("width")
+    if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
+        return height, width
+    return None
+
+
+def _object(annotation: Entry, names: Mapping[int, str]) -> TrueObject:
+    category = annotation.get("category_id")
+    name = names.get(category) if isinstance(category, int) else None
+    if name is None:
+        raise DefectError("unknown-category", f"category number {category} is not among the categories")
+    written = annotation.get("bbox")
+    if not isinstance(written, list):
+        raise DefectError("no-box", "has no box", name)
+    box = numbers(written, name)
+    if box[2] <= 0 or box[3] <= 0:
+        raise DefectError("no-area", f"box {show(written)} (x, y, width, height) has no area", name)
+    area = annotation.get("area")
+    if not isinstance(area, int | float) or not 0 < area < math.inf:
+        area = None
+    return TrueObject(name, from_coco(box), written, crowd=bool(annotation.get("iscrowd")), area=area)

@@ -1,0 +1,143 @@
+"""The one way from a picture file to an RGB array, for training, evaluation and prediction alike."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+
+from rcnn.errors import DataError
+from rcnn.sample import Picture
+
+RGB = UInt8[np.ndarray, "H W 3"]
+
+MAX_PIXELS = 100_000_000
+"""More than any camera of today makes: a larger picture is a mistake, or made to fill the memory."""
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
+"""What is decoded; Pillow's other formats are left out, for some of them start foreign programs."""
+
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda rgb: rgb,
+    2: lambda rgb: rgb[:, ::-1],
+    3: lambda rgb: rgb[::-1, ::-1],
+    4: lambda rgb: rgb[::-1],
+    5: lambda rgb: rgb.swapaxes(0, 1),
+    6: lambda rgb: np.rot90(rgb, -1),
+    7: lambda rgb: rgb[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90,
+}
+"""What brings a picture of each EXIF orientation upright."""
+
+# Pillow warns of odd headers through Python's process-wide filters, which threads must not change at the same time.
+_OPENING = Lock()
+
+
+def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> RGB:
+    """The picture as it is shown: upright (EXIF), RGB, transparent parts on white, the first frame of several.
+
+    Gray and palette pictures become RGB; 16-bit gray is scaled so that 65535 becomes 255; CMYK is converted. Raises
+    DataError on a file that is missing, broken, no picture, of more than `max_pixels` pixels (found before any is
+    decoded), or of 32-bit values, for which no range is known.
+    """
+    with _opened(path, max_pixels) as image:
+        # Pillow turns a TIFF upright itself while it loads it.
+        turn = _TURNS[1 if image.format == "TIFF" else _orientation(image)]
+        return np.ascontiguousarray(turn(_rgb(image)))
+
+
+def picture_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width as shown, from the header alone; raises DataError like `read_picture`."""
+    with _opened(path, max_pixels) as image:
+        return _shown_size(image)
+
+
+def verify_picture(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width as shown, once the whole file has been decoded; raises DataError like `read_picture`."""
+    with _opened(path, max_pixels) as image:
+        size = _shown_size(image)
+        image.draft("L", (1, 1))  # JPEG: an eighth of the size and no colour, yet every byte is read
+        image.load()
+        return size
+
+
+def resolve(picture: Picture, max_pixels: int = MAX_PIXELS) -> RGB:
+    """The RGB array of a sample's picture: read, called for, or as it is; raises DataError if it is none."""
+    if isinstance(picture, Path):
+        return read_picture(picture, max_pixels)
+    array = picture() if callable(picture) else picture
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        form = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise DataError(f"a sample's picture is {form}; give an RGB array of uint8, (height, width, 3)")
+    height, width, _ = array.shape
+    _check_size(f"a sample's picture of {height}x{width}", height * width, max_pixels)
+    return array
+
+
+@contextmanager
+def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+    """The picture with its header read, of a size and kind that can be decoded; whatever fails becomes a DataError."""
+    try:
+        with _header(path) as image:
+            _check_size(str(path), image.width * image.height, max_pixels)
+            if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+                raise DataError(f"{path}: 32-bit values have no known range; save it with 8 or 16 bits")
+            yield image
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such picture; mend the path or remove what refers to it") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: not a picture, or none of {', '.join(FORMATS)}; convert or remove it") from None
+    except Image.DecompressionBombError:
+        limit = "over twice PIL.Image.MAX_IMAGE_PIXELS"
+        raise DataError(f"{path}: {limit} pixels; scale it down or raise that limit") from None
+    except Exception as error:  # a broken file makes decoders raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be decoded ({reason}); save it anew or remove it") from error
+
+
+def _header(path: Path) -> Image.Image:
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = Image.open(path, formats=FORMATS)
+        _orientation(image)  # read here, where warnings are silenced, and remembered by Pillow
+        return image
+
+
+def _check_size(what: str, pixels: int, max_pixels: int) -> None:
+    if not 0 < pixels <= max_pixels:
+        advice = f"at most {max_pixels:,} are read; scale it down or raise max_pixels" if pixels else "it is empty"
+        raise DataError(f"{what}: {pixels:,} pixels; {advice}")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1..8; 1 (upright) if there is none or it is broken."""
+    try:
+        # The method of the base class: that of PNG decodes the whole picture in search of a late chunk.
+        orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except Exception:  # broken EXIF data raises nearly anything, and the pixels are still good
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+def _shown_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    if image.format == "TIFF":  # some versions of Pillow have turned this size already, others not
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
+    return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+def _rgb(image: Image.Image) -> RGB:
+    if image.mode.startswith("I"):
+        gray = ((np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        return np.repeat(gray[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.array(image.convert("RGB"))

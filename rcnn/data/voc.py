@@ -1,0 +1,169 @@
+"""Pascal VOC: one XML file per picture, in a devkit or in any folder with pictures beside or apart."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from rcnn.data.defects import DefectError, Finding, OpenedData, Size
+from rcnn.data.files import PICTURE_SUFFIXES, PictureIndex, child, files_under
+from rcnn.data.objects import Box, Frame, TrueObject, make_sample, numbers, show
+from rcnn.data.voc_splits import split_up
+from rcnn.errors import DataError
+from rcnn.sample import DataSet, Sample
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_MASKS = {"SegmentationClass", "SegmentationObject"}
+
+
+@dataclass
+class _Reading:
+    """What has been read so far; samples by id."""
+
+    samples: dict[str, Sample] = field(default_factory=dict)
+    sizes: dict[str, Size] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    owners: dict[Path, Path] = field(default_factory=dict)
+    """Picture to the annotation that describes it."""
+
+
+def from_voc(box: Box) -> Box:
+    """VOC's box, whose first pixel is 1 and whose last is inside, as (x1, y1, x2, y2) with x2 and y2 exclusive."""
+    xmin, ymin, xmax, ymax = box
+    return xmin - 1, ymin - 1, xmax, ymax
+
+
+def to_voc(box: Box) -> Box:
+    """The inverse of `from_voc`."""
+    x1, y1, x2, y2 = box
+    return x1 + 1, y1 + 1, x2, y2
+
+
+def read_voc(path: Path, seed: int = 0) -> OpenedData:
+    """The data set of a devkit (its folder or that above), or of a folder with XML files and pictures.
+
+    A picture belongs to an annotation by its name, else by the annotation's <filename>. Splits are the lists in
+    ImageSets/Main, else folders called train, val and so on, else drawn with `seed`. Sample ids are the names of the
+    XML files without suffix, where several share one their paths. Raises DataError if there is no XML file.
+    """
+    root = devkit(path)
+    annotations = child(root, "Annotations") or root
+    files = files_under(annotations, {".xml"})
+    if not files:
+        raise DataError(f"{path}: no XML file in it; give a folder with Annotations and JPEGImages, or another format")
+    ids = _ids(files, annotations)
+    pictures = _pictures(root)
+    index = PictureIndex(pictures)
+    reading = _Reading()
+    for file in files:
+        _read_file(file, ids[file], index, reading)
+    splits, findings = split_up(root, ids, reading.samples, seed)
+    names = sorted({name for samples in splits.values() for sample in samples for name in sample.names})
+    findings = reading.findings + _unlabelled(root, len(set(pictures) - reading.owners.keys())) + findings
+    return OpenedData(DataSet(splits, tuple(names)), findings, reading.sizes)
+
+
+def looks_like_voc(file: Path) -> bool:
+    """Whether an XML file begins like an annotation."""
+    with file.open("rb") as stream:
+        return b"<annotation" in stream.read(1024)
+
+
+def devkit(path: Path) -> Path:
+    """The folder that holds Annotations, in `path` or in VOCdevkit/VOC2007 below it; `path` itself if there is none.
+
+    Raises DataError if there are several years to choose from.
+    """
+    above = child(path, "VOCdevkit") or path
+    years = [folder for folder in sorted(above.glob("VOC*")) if child(folder, "Annotations")]
+    if child(path, "Annotations") or not years:
+        return path
+    if len(years) > 1:
+        raise DataError(f"{path}: holds {' and '.join(year.name for year in years)}; give the folder of one of them")
+    return years[0]
+
+
+def _pictures(root: Path) -> list[Path]:
+    pictures = files_under(child(root, "JPEGImages") or root, PICTURE_SUFFIXES)
+    return [picture for picture in pictures if _MASKS.isdisjoint(picture.parts)]
+
+
+def _unlabelled(root: Path, count: int) -> list[Finding]:
+    detail = f"{count} pictures have no annotation that can be used; left out, for they may show objects"
+    return [Finding("warning", "missing-annotation", str(root), None, None, detail)] if count else []
+
+
+def _ids(files: Sequence[Path], annotations: Path) -> dict[Path, str]:
+    count = Counter(file.stem for file in files)
+    return {
+        file: file.stem if count[file.stem] == 1 else file.relative_to(annotations).with_suffix("").as_posix()
+        for file in files
+    }
+
+
+def _read_file(file: Path, sample_id: str, index: PictureIndex, reading: _Reading) -> None:
+    try:
+        annotation = _parse(file)
+        picture = _picture(file, annotation, index)
+        if picture in reading.owners:
+            other = reading.owners[picture]
+            raise DefectError("duplicate-id", f"{picture.name} is annotated by {other} already; keep one of the two")
+    except DefectError as defect:
+        reading.findings.append(defect.finding(file))
+        return
+    reading.owners[picture] = file
+    size = _size(annotation)
+    if size:
+        reading.sizes[sample_id] = size
+    sample, findings = make_sample(sample_id, annotation.findall("object"), _object, Frame(picture, size), file)
+    reading.samples[sample_id] = sample
+    reading.findings += findings
+
+
+def _parse(file: Path) -> Element:
+    try:
+        annotation = fromstring(file.read_bytes())
+    except DefusedXmlException as error:
+        raise DefectError("broken-xml", f"holds entities ({type(error).__name__}), which no annotation needs") from None
+    except (ParseError, OSError, ValueError, LookupError) as error:
+        raise DefectError("broken-xml", f"cannot be read ({' '.join(str(error).split())})") from None
+    if annotation.tag != "annotation":
+        raise DefectError("broken-xml", f"begins with <{annotation.tag}>, not with <annotation>")
+    return annotation
+
+
+def _picture(file: Path, annotation: Element, index: PictureIndex) -> Path:
+    written = annotation.findtext("filename") or ""
+    picture = index.find([name for name in (file.stem, written) if name.strip()], near=file)
+    if picture is None:
+        told = f" or {written.strip()}" if written.strip() else ""
+        raise DefectError("missing-picture", f"no picture called {file.stem}{told}")
+    return picture
+
+
+def _size(annotation: Element) -> Size | None:
+    """Height and width; None where they are left out, or zero as some programs write."""
+    try:
+        height, width = (int(float(annotation.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
+    except (ValueError, OverflowError):
+        return None
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def _object(element: Element) -> TrueObject:
+    name = " ".join((element.findtext("name") or "").split())
+    if not name:
+        raise DefectError("no-name", "has no class name")
+    box = element.find("bndbox")
+    if box is None:
+        raise DefectError("no-box", "has no box", name)
+    written = [(box.findtext(corner) or "nothing").strip() for corner in _CORNERS]
+    xmin, ymin, xmax, ymax = numbers(written, name)
+    if xmin >= xmax or ymin >= ymax:
+        raise DefectError("no-area", f"box {show(written)} has no area", name)
+    difficult = (element.findtext("difficult") or "").strip().lower() in ("1", "true", "yes")
+    return TrueObject(name, from_voc((xmin, ymin, xmax, ymax)), written, difficult=difficult)

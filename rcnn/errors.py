@@ -1,0 +1,21 @@
+"""The errors a user can mend. Each message is one line: the file or setting, what is wrong, what to do."""
+
+
+class RcnnError(Exception):
+    """Bad use or bad input; the command line prints the message alone and exits with status 2."""
+
+
+class ConfigError(RcnnError):
+    """A setting that is unknown, out of range or at odds with another."""
+
+
+class DataError(RcnnError):
+    """A picture, an annotation or a data folder that cannot be used as it is."""
+
+
+class WeightsError(RcnnError):
+    """A file of weights, or a run, that cannot be read or fits nothing."""
+
+
+class TrainingError(Exception):
+    """Training that cannot go on, for example a loss that is not finite; exit status 1."""

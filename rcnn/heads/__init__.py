@@ -1,0 +1,1 @@
+"""How a region becomes a vector, and the vector scores and a box."""

@@ -1,0 +1,1 @@
+"""The methods of the family, one short file each."""

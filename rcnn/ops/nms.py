@@ -1,0 +1,51 @@
+"""Greedy non-maximum suppression of a batch, in groups, with an output of fixed size.
+
+The contract is `nms`; `nms_reference` says in ten lines what it does; the kernels behind it only do so faster.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from rcnn.ops.nms_numba import nms_numba
+from rcnn.ops.reference import nms_reference
+
+
+def nms(
+    boxes: Float[Tensor, "B N 4"],
+    scores: Float[Tensor, "B N"],
+    groups: Int[Tensor, "B N"],
+    valid: Bool[Tensor, "B N"],
+    threshold: float,
+    k: int,
+) -> tuple[Int[Tensor, "B k"], Bool[Tensor, "B k"]]:
+    """The best `k` boxes of each picture that no better box of the same group overlaps by more than `threshold`.
+
+    Returns their indices, best first, and which of the k places are filled; an empty place has index 0.
+    Equal scores are taken in the order given. Boxes that are not `valid`, or have no finite score, never count.
+    """
+    return torch.ops.rcnn.nms(boxes, scores, groups, valid, threshold, k)
+
+
+@torch.library.custom_op("rcnn::nms", mutates_args=())
+def _nms(
+    boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, threshold: float, k: int
+) -> tuple[Tensor, Tensor]:
+    kernel = nms_numba if boxes.device.type == "cpu" else nms_reference
+    return kernel(boxes.float(), scores, groups, valid, threshold, k)
+
+
+@_nms.register_fake
+def _(
+    boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, threshold: float, k: int
+) -> tuple[Tensor, Tensor]:
+    shape = (boxes.shape[0], k)
+    return boxes.new_empty(shape, dtype=torch.int64), boxes.new_empty(shape, dtype=torch.bool)
+
+
+def _no_gradient(ctx: object, *grads: Tensor) -> tuple[None, ...]:
+    """Which boxes survive is a choice, not a function with a slope."""
+    return (None,) * 6
+
+
+_nms.register_autograd(_no_gradient)

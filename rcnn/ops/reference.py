@@ -1,0 +1,76 @@
+"""What each operator means, as plainly as it can be said: slow, and the measure of the fast kernels."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from rcnn.boxes import iou
+from rcnn.ops.levels import levels_of
+
+
+def roi_align_reference(
+    pyramid: Sequence[Float[Tensor, "B C _ _"]],
+    boxes: Float[Tensor, "B P 4"],
+    strides: Sequence[int],
+    size: int = 7,
+    sampling: int = 2,
+    aligned: bool = False,
+) -> Float[Tensor, "B*P C size size"]:
+    """`roi_align` as one says it: one region at a time, sample points, bilinear values, means. Differentiable."""
+    pooled = []
+    for picture, regions in enumerate(boxes):
+        for box, level in zip(regions, levels_of(regions, strides), strict=True):
+            features, (x1, y1, x2, y2) = pyramid[level][picture], box / strides[level] - (0.5 if aligned else 0.0)
+            ys, xs = _grid(y1, y2, size * sampling, aligned), _grid(x1, x2, size * sampling, aligned)
+            values = _bilinear(features, ys[:, None].expand(-1, len(xs)), xs[None].expand(len(ys), -1))
+            pooled.append(torch.nn.functional.avg_pool2d(values[None], sampling)[0])
+    return torch.stack(pooled) if pooled else pyramid[0].new_zeros(0, pyramid[0].shape[1], size, size)
+
+
+def _grid(low: Tensor, high: Tensor, points: int, aligned: bool) -> Float[Tensor, "points"]:
+    length = high - low if aligned else (high - low).clamp(min=1)
+    return low + (torch.arange(points, device=low.device) + 0.5) * length / points
+
+
+def _bilinear(features: Float[Tensor, "C H W"], ys: Tensor, xs: Tensor) -> Tensor:
+    """Values between the cells; the border cell's beyond it, 0 farther than one cell outside."""
+    height, width = features.shape[1:]
+    inside = (ys >= -1) & (ys <= height) & (xs >= -1) & (xs <= width)
+    y, x = ys.clamp(0, height - 1), xs.clamp(0, width - 1)
+    top, left = y.floor().long(), x.floor().long()
+    bottom, right = (top + 1).clamp(max=height - 1), (left + 1).clamp(max=width - 1)
+    dy, dx = y - top, x - left
+    upper = features[:, top, left] * (1 - dx) + features[:, top, right] * dx
+    lower = features[:, bottom, left] * (1 - dx) + features[:, bottom, right] * dx
+    return (upper * (1 - dy) + lower * dy) * inside
+
+
+def nms_reference(
+    boxes: Float[Tensor, "B N 4"],
+    scores: Float[Tensor, "B N"],
+    groups: Int[Tensor, "B N"],
+    valid: Bool[Tensor, "B N"],
+    threshold: float,
+    k: int,
+) -> tuple[Int[Tensor, "B k"], Bool[Tensor, "B k"]]:
+    """`nms` as one says it: k times, take the best box left and strike out what it overlaps. Any device, no sync."""
+    count = boxes.shape[1]
+    empty = torch.zeros(boxes.shape[0], k, dtype=torch.int64, device=boxes.device)
+    if count == 0:
+        return empty, empty.bool()
+    left = valid & scores.isfinite()  # [B, N]
+    order = torch.where(left, scores, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    boxes, groups, left = boxes.gather(1, order[..., None].expand(-1, -1, 4)), groups.gather(1, order), left.gather(1, order)
+    ranks = torch.arange(count, device=boxes.device)
+    kept, filled = [], []
+    for _ in range(k):
+        best = torch.where(left, ranks, count).amin(dim=1, keepdim=True)  # [B, 1]
+        found, best = best < count, best.clamp(max=count - 1)
+        best_box = boxes.gather(1, best[..., None].expand(-1, -1, 4))  # [B, 1, 4]
+        struck = (iou(best_box, boxes)[:, 0] > threshold) & (groups == groups.gather(1, best))
+        left = left & ~struck & (ranks != best)
+        kept.append(torch.where(found, order.gather(1, best), 0))
+        filled.append(found)
+    return torch.cat([empty[:, :0], *kept], dim=1), torch.cat([empty[:, :0].bool(), *filled], dim=1)

@@ -1,0 +1,140 @@
+"""The Region Proposal Network (Faster R-CNN, section 3.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rcnn.anchors import AnchorGrid, Anchors
+from rcnn.boxes import clip, decode, has_side
+from rcnn.ops import nms
+from rcnn.ops.levels import level_geometry, shapes_of, table_of
+from rcnn.structures import Batch, Proposals
+
+SMALLEST_SIDE = 1e-3  # of a proposal, in pixels
+
+
+@dataclass(frozen=True)
+class ProposalLimits:
+    """How many proposals there are: the best `before` of each level enter suppression, the best `after` leave it.
+
+    `score`: the least objectness, from 0 to 1. `nms`: a box that a better one of its level overlaps by more is dropped.
+    """
+
+    before: int = 1000
+    after: int = 1000
+    score: float = 0.0
+    nms: float = 0.7
+
+
+class RPNHead(nn.Module):
+    """At every cell, 3x3 convolutions, then an objectness logit and four deltas for each of `per_cell` anchors."""
+
+    def __init__(self, channels: int, per_cell: int, depth: int = 1) -> None:
+        super().__init__()
+        blocks = [nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()) for _ in range(depth)]
+        self.conv = nn.Sequential(*blocks)
+        self.cls_logits = nn.Conv2d(channels, per_cell, 1)
+        self.bbox_pred = nn.Conv2d(channels, 4 * per_cell, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, std=0.01)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B A 4"]]:
+        """Logits and deltas of all anchors, in the order of `Anchors`."""
+        hidden = [self.conv(level) for level in features]
+        logits = [self.cls_logits(level).permute(0, 2, 3, 1).flatten(1) for level in hidden]
+        deltas = [self.bbox_pred(level).permute(0, 2, 3, 1).flatten(1) for level in hidden]
+        return torch.cat(logits, dim=1), torch.cat(deltas, dim=1).unflatten(1, (-1, 4))
+
+    def at(self, features: Sequence[Tensor], anchors: Int[Tensor, "B S"]) -> tuple[Tensor, Tensor]:
+        """Logits [B, S] and deltas [B, S, 4] of some anchors only: the same numbers as `forward`'s.
+
+        The loss looks at a few hundred anchors of a hundred thousand, so the gradient of the dense convolution is
+        almost all zeros. Computing these places alone spares two thirds of the RPN's work in training.
+        """
+        per_cell = self.cls_logits.out_channels
+        if len(self.conv) > 1:
+            logits, deltas = self(features)
+            return logits.gather(1, anchors), deltas.gather(1, anchors[..., None].expand(-1, -1, 4))
+        hidden = self._hidden_at(features, anchors // per_cell)
+        logits = F.linear(hidden, self.cls_logits.weight.flatten(1), self.cls_logits.bias)
+        deltas = F.linear(hidden, self.bbox_pred.weight.flatten(1), self.bbox_pred.bias).unflatten(-1, (per_cell, 4))
+        shape = (anchors % per_cell)[..., None]  # [B, S, 1]
+        return logits.gather(2, shape)[..., 0], deltas.gather(2, shape[..., None].expand(-1, -1, -1, 4))[:, :, 0]
+
+    def _hidden_at(self, features: Sequence[Tensor], cells: Int[Tensor, "B S"]) -> Float[Tensor, "B S C"]:
+        """The 3x3 convolution at given cells, as one matrix product over their neighbourhoods."""
+        conv: nn.Conv2d = self.conv[0][0]  # type: ignore[index, assignment]
+        patches = neighbourhoods(features, cells)  # [B, S, 9, C]
+        weight = conv.weight.permute(0, 2, 3, 1).flatten(1)  # [C, 9 * C]
+        return F.relu(F.linear(patches.flatten(2), weight, conv.bias))
+
+
+def neighbourhoods(features: Sequence[Tensor], cells: Int[Tensor, "B S"]) -> Float[Tensor, "B S 9 C"]:
+    """The 3x3 cells around each cell, zero beyond its level's border; cells are numbered level after level."""
+    shapes = shapes_of(features)
+    level, last = torch.zeros_like(cells), 0
+    for height, width in shapes[:-1]:
+        last += height * width
+        level = level + (cells >= last)
+    h, w, first, _ = level_geometry(shapes, [1] * len(shapes), level)
+    place = cells - first
+    offset = torch.arange(-1, 2, device=cells.device)
+    y = (place // w)[..., None, None] + offset[:, None]  # [B, S, 3, 1]
+    x = (place % w)[..., None, None] + offset  # [B, S, 1, 3]
+    inside = (y >= 0) & (y < h[..., None, None]) & (x >= 0) & (x < w[..., None, None])
+    rows = first[..., None, None] + y.clamp(min=0) * w[..., None, None] + x.clamp(min=0)
+    table = table_of(features)
+    picture = torch.arange(table.shape[0], device=cells.device)[:, None, None, None] * table.shape[1]
+    rows = torch.where(inside, rows + picture, 0)
+    return (F.embedding(rows, table.flatten(0, 1)) * inside[..., None]).flatten(2, 3)
+
+
+class RPN(nn.Module):
+    """Anchors and the head that scores and moves them."""
+
+    def __init__(self, head: RPNHead, anchors: AnchorGrid) -> None:
+        super().__init__()
+        self.head = head
+        self.anchors = anchors
+
+    def anchors_of(self, features: Sequence[Tensor], batch: Batch) -> Anchors:
+        """The anchors of a batch's canvas."""
+        return self.anchors(shapes_of(features), (batch.images.shape[2], batch.images.shape[3]))
+
+    def forward(self, features: Sequence[Tensor], batch: Batch, limits: ProposalLimits) -> Proposals:
+        """The proposals of each picture, clipped to it, best first."""
+        logits, deltas = self.head(features)
+        return propose(logits.float(), deltas.float(), self.anchors_of(features, batch), batch.sizes, limits)
+
+
+def propose(
+    logits: Float[Tensor, "B A"],
+    deltas: Float[Tensor, "B A 4"],
+    anchors: Anchors,
+    sizes: Int[Tensor, "B 2"],
+    limits: ProposalLimits,
+) -> Proposals:
+    """Top anchors of each level, moved and clipped, suppressed within their level, best of all levels first."""
+    ranked = torch.where(anchors.inside(sizes), logits, -torch.inf)
+    top = torch.cat(_top_by_level(ranked, anchors.counts, limits.before), dim=1)  # [B, L * before]
+    boxes = decode(deltas.gather(1, top[..., None].expand(-1, -1, 4)), anchors.boxes[top])
+    boxes = clip(boxes, sizes)
+    scores = ranked.gather(1, top).sigmoid()
+    valid = has_side(boxes, SMALLEST_SIDE) & (scores >= limits.score) & (scores > 0)
+    index, kept = nms(boxes, scores, anchors.levels()[top], valid, limits.nms, limits.after)
+    boxes = boxes.gather(1, index[..., None].expand(-1, -1, 4)) * kept[..., None]
+    return Proposals(boxes, scores.gather(1, index) * kept, kept)
+
+
+def _top_by_level(ranked: Float[Tensor, "B A"], counts: Sequence[int], before: int) -> list[Tensor]:
+    tops, start = [], 0
+    for count in counts:
+        tops.append(ranked[:, start : start + count].topk(min(before, count), dim=1).indices + start)
+        start += count
+    return tops

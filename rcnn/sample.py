@@ -1,0 +1,65 @@
+"""The data protocol: one picture with its truth. Any iterable of samples can be trained on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from rcnn.errors import DataError
+
+Picture = Path | UInt8[np.ndarray, "H W 3"] | Callable[[], UInt8[np.ndarray, "H W 3"]]
+"""A file, an RGB array, or a function that makes the array when it is needed."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture and what is in it.
+
+    `boxes` are (x1, y1, x2, y2) in pixels of the picture as it is shown (EXIF rotation applied), x2 and y2
+    exclusive. `names` are class names, the only public identity of a class. A `difficult` object is hard to
+    recognise (VOC); a `crowd` box covers many objects at once (COCO). `weight` is what an object counts in the loss.
+    `id` names the picture in results and keys its randomness, so it must be unique in a data set.
+    """
+
+    id: str
+    picture: Picture
+    boxes: Float[np.ndarray, "G 4"] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    names: tuple[str, ...] = ()
+    difficult: Bool[np.ndarray, "G"] | None = None
+    crowd: Bool[np.ndarray, "G"] | None = None
+    weight: Float[np.ndarray, "G"] | None = None
+    area: Float[np.ndarray, "G"] | None = None
+    """Square pixels of each object, where a mask is known; else its box's. COCO's small/medium/large go by it."""
+    coco_id: int | None = None
+    """The picture's number in a COCO file, kept for results that are sent to a COCO server."""
+
+    def __post_init__(self) -> None:
+        """Fill what was left out, so that readers of a sample never meet None; refuse lengths that disagree."""
+        count = len(self.names)
+        boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
+        object.__setattr__(self, "boxes", boxes)
+        defaults = {
+            "difficult": np.zeros(count, bool),
+            "crowd": np.zeros(count, bool),
+            "weight": np.ones(count),
+            "area": (boxes[:, 2:] - boxes[:, :2]).astype(float).prod(axis=1),
+        }
+        for name, default in defaults.items():
+            given = getattr(self, name)
+            object.__setattr__(self, name, np.asarray(default if given is None else given, default.dtype))
+        lengths = {"boxes": len(self.boxes)} | {name: len(getattr(self, name)) for name in defaults}
+        for name, length in lengths.items():
+            if length != count:
+                raise DataError(f"sample {self.id}: {length} {name} but {count} names; give one of each per object")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Samples by split (`train`, `val`, `test`, ...) and the class names, in the order of their labels 1..K."""
+
+    splits: dict[str, list[Sample]]
+    class_names: tuple[str, ...]
+    category_ids: dict[str, int] = field(default_factory=dict)
+    """Class name to its number in a COCO file; empty for other formats."""

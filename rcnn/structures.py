@@ -1,0 +1,104 @@
+"""What travels between the rooms of the library.
+
+Size letters, used in every signature: B images, C channels, H W pixels, G true boxes, A anchors, P proposals,
+S sampled boxes, K classes, D detections. Boxes are (x1, y1, x2, y2) in pixels; x2 and y2 are exclusive edges.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures on one canvas size, normalised, each in the upper left corner of its canvas, zero beyond."""
+
+    images: Float[Tensor, "B C H W"]
+    sizes: Int[Tensor, "B 2"]
+    """Height and width of the part of the canvas that shows the picture."""
+    original_sizes: Int[Tensor, "B 2"]
+    """Height and width of the picture before it was resized: detections are reported in these pixels."""
+    weight: Float[Tensor, "B"]
+    """1 for a picture, 0 for a filler that only completes the batch."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The truth of a batch, padded to G boxes a picture with unit boxes, in pixels of the resized picture."""
+
+    boxes: Float[Tensor, "B G 4"]
+    labels: Int[Tensor, "B G"]
+    """1..K; 0, the background, where the row is padding."""
+    difficult: Bool[Tensor, "B G"]
+    crowd: Bool[Tensor, "B G"]
+    valid: Bool[Tensor, "B G"]
+    weight: Float[Tensor, "B G"]
+    """What an object counts in the loss; 1 unless the data says otherwise."""
+    keys: Int[Tensor, "B"]
+    """One number a picture, from which its mini-batch sampling is drawn (see `matching.uniform`)."""
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Regions that may hold an object, best first, in pixels of the resized picture."""
+
+    boxes: Float[Tensor, "B P 4"]
+    scores: Float[Tensor, "B P"]
+    valid: Bool[Tensor, "B P"]
+
+
+@dataclass(frozen=True)
+class PaddedDetections:
+    """The detections of a batch, best first, padded to D a picture, in pixels of the original pictures."""
+
+    boxes: Float[Tensor, "B D 4"]
+    scores: Float[Tensor, "B D"]
+    labels: Int[Tensor, "B D"]
+    valid: Bool[Tensor, "B D"]
+    complete: Bool[Tensor, "B"]
+    """True where the cap on candidates cannot have changed the answer."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one picture, best first, in that picture's own pixels."""
+
+    boxes: Float[Tensor, "D 4"]
+    scores: Float[Tensor, "D"]
+    labels: Int[Tensor, "D"]
+    """1..K: the class is `class_names[label - 1]`."""
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def names(self) -> list[str]:
+        """The class name of each detection."""
+        return [self.class_names[label - 1] for label in self.labels.tolist()]
+
+    def above(self, score: float) -> "Detections":
+        """Those with a score of at least `score`."""
+        keep = self.scores >= score
+        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.class_names)
+
+
+def unpad(padded: PaddedDetections, class_names: Sequence[str]) -> list[Detections]:
+    """The ragged detections that a user gets, one object per picture of the batch, on the CPU."""
+    host = to_device(padded, "cpu")
+    rows = zip(host.boxes, host.scores, host.labels, host.valid, strict=True)
+    return [Detections(b[v], s[v], lab[v], tuple(class_names)) for b, s, lab, v in rows]
+
+
+def to_device(tree: Any, device: torch.device | str) -> Any:
+    """Every tensor of a structure on `device`; copies from pinned memory do not wait."""
+    return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device, non_blocking=True), tree)
+
+
+for _structure in (Batch, Targets, Proposals, PaddedDetections):
+    pytree.register_dataclass(_structure)
