@@ -1,6 +1,5 @@
 """What a wrong score or a wrong box costs. Every sum is over places that are valid; every mean over their number."""
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F

@@ -63,3 +63,5 @@ class DataSet:
     class_names: tuple[str, ...]
     category_ids: dict[str, int] = field(default_factory=dict)
     """Class name to its number in a COCO file; empty for other formats."""
+    drawn: bool = False
+    """True where the data has no splits of its own, so that they were drawn by chance."""

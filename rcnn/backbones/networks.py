@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from math import gcd
 
 import torchvision
@@ -12,16 +13,23 @@ from torch import Tensor, nn
 class Trunk(nn.Module):
     """Named layers in sequence, with the outputs of some of them collected.
 
-    `taps` names those layers, finest first, each at half the resolution of the one before; `channels` are theirs.
+    `taps` names those layers, finest first; `channels` and `strides` are theirs, strides in pixels per cell.
     The names of parameters are those of the classifier that the layers come from, so its weights fit.
     """
 
-    def __init__(self, layers: dict[str, nn.Module], taps: Sequence[str], channels: Sequence[int]) -> None:
+    def __init__(
+        self,
+        layers: dict[str, nn.Module],
+        taps: Sequence[str],
+        channels: Sequence[int],
+        strides: Sequence[int] = (4, 8, 16, 32),
+    ) -> None:
         super().__init__()
         for name, layer in layers.items():
             self.add_module(name, layer)
         self.taps = tuple(taps)
         self.channels = tuple(channels)
+        self.strides = tuple(strides)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
         """The features after each tap."""
@@ -47,7 +55,8 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(gcd(32, channels), channels)
 
 
-NormLayer = Callable[[int], nn.Module]
+NormLayer = Callable[[int], nn.Module] | None
+"""Makes the norm of some channels; None for the network's usual one."""
 
 
 def resnet(build: Callable[..., nn.Module], channels: Sequence[int], norm: NormLayer) -> Trunk:
@@ -57,16 +66,23 @@ def resnet(build: Callable[..., nn.Module], channels: Sequence[int], norm: NormL
     return Trunk(layers, ("layer1", "layer2", "layer3", "layer4"), channels)
 
 
-def mobilenet(build: Callable[..., nn.Module], taps: Sequence[str], channels: Sequence[int], norm: NormLayer) -> Trunk:
-    """A MobileNet's `features`; taps at strides 4, 8, 16, 32 just before the next reduction."""
-    return Trunk(dict(build(norm_layer=norm).features.named_children()), taps, channels)
+def mobilenet(
+    build: Callable[..., nn.Module],
+    taps: Sequence[str],
+    channels: Sequence[int],
+    strides: Sequence[int],
+    norm: NormLayer,
+) -> Trunk:
+    """A MobileNet's `features`; the taps stand just before the next reduction."""
+    features: nn.Module = build(norm_layer=norm).features  # type: ignore[assignment]
+    return Trunk(dict(features.named_children()), taps, channels, strides)
 
 
 def small(norm: NormLayer) -> Trunk:
     """Seven 3x3 convolutions, for small pictures and random weights: what `rcnn demo` trains in minutes."""
     widths = (24, 48, 96, 160, 192)
     layers: dict[str, nn.Module] = {"stem": _conv(3, widths[0], 2, norm)}
-    for stage, (before, after) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+    for stage, (before, after) in enumerate(pairwise(widths), start=1):
         blocks = [_conv(before, after, 2, norm)] + [_conv(after, after, 1, norm)] * (stage < 3)
         layers[f"stage{stage}"] = nn.Sequential(*blocks)
     return Trunk(layers, ("stage1", "stage2", "stage3", "stage4"), widths[1:])
@@ -74,15 +90,20 @@ def small(norm: NormLayer) -> Trunk:
 
 def _conv(before: int, after: int, stride: int, norm: NormLayer) -> nn.Sequential:
     convolution = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
-    return nn.Sequential(convolution, norm(after), nn.ReLU(inplace=True))
+    return nn.Sequential(convolution, (norm or nn.BatchNorm2d)(after), nn.ReLU(inplace=True))
 
 
 _models = torchvision.models
+_HALVING = (4, 8, 16, 32)
 _BASIC, _DEEP = (64, 128, 256, 512), (256, 512, 1024, 2048)
 
 NETWORKS: dict[str, Callable[[NormLayer], Trunk]] = {
-    "mobilenet-v2": partial(mobilenet, _models.mobilenet_v2, ("3", "6", "13", "18"), (24, 32, 96, 1280)),
-    "mobilenet-v3-large": partial(mobilenet, _models.mobilenet_v3_large, ("3", "6", "12", "16"), (24, 40, 112, 960)),
+    "mobilenet-v2": partial(mobilenet, _models.mobilenet_v2, ("3", "6", "13", "18"), (24, 32, 96, 1280), _HALVING),
+    "mobilenet-v3-large": partial(
+        mobilenet, _models.mobilenet_v3_large, ("3", "6", "12", "16"), (24, 40, 112, 960), _HALVING
+    ),
+    # torchvision's detectors read MobileNetV3 at its last stage alone: cheap, and blind to small objects
+    "mobilenet-v3-large-top": partial(mobilenet, _models.mobilenet_v3_large, ("13", "16"), (160, 960), (32, 32)),
     "resnet18": partial(resnet, _models.resnet18, _BASIC),
     "resnet34": partial(resnet, _models.resnet34, _BASIC),
     "resnet50": partial(resnet, _models.resnet50, _DEEP),
@@ -94,6 +115,7 @@ NETWORKS: dict[str, Callable[[NormLayer], Trunk]] = {
 WEIGHTS = {
     "mobilenet-v2": _models.MobileNet_V2_Weights.IMAGENET1K_V2,
     "mobilenet-v3-large": _models.MobileNet_V3_Large_Weights.IMAGENET1K_V2,
+    "mobilenet-v3-large-top": _models.MobileNet_V3_Large_Weights.IMAGENET1K_V2,
     "resnet18": _models.ResNet18_Weights.IMAGENET1K_V1,
     "resnet34": _models.ResNet34_Weights.IMAGENET1K_V1,
     "resnet50": _models.ResNet50_Weights.IMAGENET1K_V2,

@@ -1,5 +1,8 @@
 """Frozen batch norm as part of the convolution before it."""
 
+from itertools import pairwise
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,10 +23,9 @@ class FoldedConv2d(nn.Conv2d):
     shift: Tensor
 
     def __init__(self, conv: nn.Conv2d, norm: nn.Module) -> None:
-        super().__init__(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,  # type: ignore[arg-type]
-            conv.dilation, conv.groups, bias=False,
-        )  # fmt: skip
+        kernel, stride, padding, dilation = conv.kernel_size, conv.stride, conv.padding, conv.dilation
+        shape: Any = (conv.in_channels, conv.out_channels, kernel, stride, padding, dilation, conv.groups, False)
+        super().__init__(*shape)
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator]
         shift = norm.bias - norm.running_mean * scale  # type: ignore[operator]
         if conv.bias is not None:
@@ -46,7 +48,7 @@ def fold_frozen_norm(network: nn.Module) -> None:
     """
     for parent in list(network.modules()):
         children = list(parent.named_children())
-        for (name, first), (norm_name, second) in zip(children, children[1:], strict=False):
+        for (name, first), (norm_name, second) in pairwise(children):
             if isinstance(first, nn.Conv2d) and isinstance(second, BATCH_NORMS):
                 with torch.no_grad():
                     setattr(parent, name, FoldedConv2d(first, second))

@@ -19,14 +19,13 @@ class PyramidBackbone(nn.Module):
     def __init__(
         self,
         body: Trunk,
-        strides: tuple[int, ...] = (4, 8, 16, 32),
         channels: int = 256,
         norm: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.body = body
         self.fpn = FeaturePyramidNetwork(list(body.channels), channels, LastLevelMaxPool(), norm)
-        self.strides = strides
+        self.strides = body.strides
         self.channels = channels
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:

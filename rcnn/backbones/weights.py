@@ -15,7 +15,7 @@ from rcnn.errors import WeightsError
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Names of the backbone's tensors: filled from the file, left as they were; and names of the file's that fit none."""
+    """Names of the backbone's tensors that were filled and left as they were, and of the file's that fit none."""
 
     loaded: tuple[str, ...]
     kept: tuple[str, ...]

@@ -25,10 +25,11 @@ def read_coco(path: Path, seed: int = 0) -> OpenedData:
     readings = {names[file] or "all": read_file(file, Pictures(file, root, names[file])) for file in files}
     numbers = _category_numbers(readings.values())
     splits, sizes = _join(readings)
-    if None in names.values():
+    drawn = None in names.values()
+    if drawn:
         splits = draw_splits(splits["all"], seed)
     findings = [finding for reading in readings.values() for finding in reading.findings]
-    return OpenedData(DataSet(splits, tuple(numbers), numbers), findings, sizes)
+    return OpenedData(DataSet(splits, tuple(numbers), numbers, drawn), findings, sizes)
 
 
 def _join(readings: dict[str, CocoReading]) -> tuple[dict[str, list[Sample]], dict[str, Size]]:

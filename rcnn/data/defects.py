@@ -94,7 +94,7 @@ def enforce(dataset: DataSet, findings: Iterable[Finding], policy: Policy, name:
         _log.warning("dropped %s", line)
     kept = _without(dataset, {finding.file for finding in errors if finding.object is None})
     if not any(kept.splits.values()):
-        raise DataError(f"{name}: no picture is left; mend the data (`rcnn check` lists what is wrong)")
+        raise DataError(f"{name}: no picture is left; mend the data")
     return kept
 
 

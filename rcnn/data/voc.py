@@ -61,10 +61,10 @@ def read_voc(path: Path, seed: int = 0) -> OpenedData:
     reading = _Reading()
     for file in files:
         _read_file(file, ids[file], index, reading)
-    splits, findings = split_up(root, ids, reading.samples, seed)
+    splits, findings, drawn = split_up(root, ids, reading.samples, seed)
     names = sorted({name for samples in splits.values() for sample in samples for name in sample.names})
     findings = reading.findings + _unlabelled(root, len(set(pictures) - reading.owners.keys())) + findings
-    return OpenedData(DataSet(splits, tuple(names)), findings, reading.sizes)
+    return OpenedData(DataSet(splits, tuple(names), drawn=drawn), findings, reading.sizes)
 
 
 def looks_like_voc(file: Path) -> bool:

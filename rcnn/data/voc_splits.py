@@ -15,14 +15,18 @@ Splits = dict[str, list[Sample]]
 
 def split_up(
     root: Path, ids: Mapping[Path, str], samples: Mapping[str, Sample], seed: int
-) -> tuple[Splits, list[Finding]]:
-    """The samples by split, and what is wrong with the lists; `ids` are those of all annotations, good and bad."""
+) -> tuple[Splits, list[Finding], bool]:
+    """The samples by split, what is wrong with the lists, and whether the splits were drawn.
+
+    `ids` are those of all annotations, good and bad.
+    """
     lists = child(root / "ImageSets", "Main")
     listed, findings = _listed(lists, set(ids.values()), samples) if lists else ({}, [])
     if listed:
         used = {sample.id for split in listed.values() for sample in split}
-        return listed, findings + _in_no_split(root, len(samples.keys() - used))
-    return _by_folder(root, ids, samples) or draw_splits(list(samples.values()), seed), findings
+        return listed, findings + _in_no_split(root, len(samples.keys() - used)), False
+    by_folder = _by_folder(root, ids, samples)
+    return by_folder or draw_splits(list(samples.values()), seed), findings, not by_folder
 
 
 def _listed(lists: Path, ids: Collection[str], samples: Mapping[str, Sample]) -> tuple[Splits, list[Finding]]:

@@ -36,9 +36,7 @@ def _nms(
 
 
 @_nms.register_fake
-def _(
-    boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, threshold: float, k: int
-) -> tuple[Tensor, Tensor]:
+def _(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, threshold: float, k: int) -> tuple[Tensor, Tensor]:
     shape = (boxes.shape[0], k)
     return boxes.new_empty(shape, dtype=torch.int64), boxes.new_empty(shape, dtype=torch.bool)
 

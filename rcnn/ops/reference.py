@@ -62,7 +62,11 @@ def nms_reference(
         return empty, empty.bool()
     left = valid & scores.isfinite()  # [B, N]
     order = torch.where(left, scores, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    boxes, groups, left = boxes.gather(1, order[..., None].expand(-1, -1, 4)), groups.gather(1, order), left.gather(1, order)
+    boxes, groups, left = (
+        boxes.gather(1, order[..., None].expand(-1, -1, 4)),
+        groups.gather(1, order),
+        left.gather(1, order),
+    )
     ranks = torch.arange(count, device=boxes.device)
     kept, filled = [], []
     for _ in range(k):

@@ -1,0 +1,143 @@
+"""What all commands share: the table of them, one-line errors, exit statuses, logging."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from rcnn.errors import RcnnError, TrainingError
+
+OK, FAILURE, BAD_USE = 0, 1, 2
+
+
+class Entry(NamedTuple):
+    """A command: where its function is, and its line in the list of commands."""
+
+    function: str
+    help: str
+
+
+COMMANDS = {
+    "demo": Entry("rcnn.cli.demo:demo", "Train and evaluate a small detector on made-up pictures."),
+    "train": Entry("rcnn.cli.train:train", "Train a detector on a data set."),
+    "evaluate": Entry("rcnn.cli.evaluate:evaluate", "Measure a trained detector on a data set."),
+    "predict": Entry("rcnn.cli.predict:predict", "Find the objects in pictures."),
+    "presets": Entry("rcnn.cli.presets:presets", "List the presets."),
+    "config": Entry("rcnn.cli.presets:config", "Print all settings of a preset as YAML."),
+}
+
+log = logging.getLogger("rcnn")
+
+
+class LazyGroup(TyperGroup):
+    """Lists the commands from the table and imports the one that is asked for, so that help need not wait for torch."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, entry in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=entry.help))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Put the command itself in the place of its line before it runs, shows its help or completes its options."""
+        if args[0] in COMMANDS:
+            self.add_command(load(args[0]))
+        return super().resolve_command(ctx, args)
+
+
+def load(name: str) -> Any:
+    """The command of that name, made by typer from its function's signature."""
+    module, _, function = COMMANDS[name].function.partition(":")
+    single = typer.Typer(add_completion=False)
+    single.command(name)(getattr(import_module(module), function))
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(name="rcnn", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            print(f"rcnn {version('rcnn')}")
+        except PackageNotFoundError:
+            print("rcnn, not installed: a bare checkout")
+        raise typer.Exit()
+
+
+def _set_up_logging(debug: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.handlers = [handler]  # not added: a program may call `main` more than once
+    log.setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+# The two options act while they are parsed: before a command's module is imported, so that --debug sees that fail.
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+]
+DebugOption = Annotated[
+    bool,
+    typer.Option(
+        "--debug", callback=_set_up_logging, envvar="RCNN_DEBUG", help="Show an error's traceback, and more of the log."
+    ),
+]
+
+
+@app.callback()
+def common(show_version: VersionOption = False, debug: DebugOption = False) -> None:
+    """The R-CNN family of object detectors: train, evaluate, predict."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (that of the process if None is given) and return its exit status.
+
+    A command returns None, or its own status. 2 stands for bad use or bad input, 1 for a failure, 130 for Ctrl-C.
+    """
+    try:
+        return _run(arguments)
+    except typer.TyperException as error:
+        return _bad_use(error)
+    except RcnnError as error:
+        return _report(str(error), BAD_USE)
+    except TrainingError as error:
+        return _report(str(error), FAILURE)
+    except typer.Abort:
+        return _report("stopped", FAILURE)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (`rcnn config demo | head -1`): nothing to say, and nothing left to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except Exception as error:
+        first_line = next(iter(str(error).strip().splitlines()), "no message")
+        return _report(f"{type(error).__name__}: {first_line} (more with: rcnn --debug COMMAND ...)", FAILURE)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    if not (sys.argv[1:] if arguments is None else arguments):
+        arguments = ["--help"]
+    group: Any = typer.main.get_command(app)
+    # None makes typer read sys.argv itself, and expand * on Windows, where the shell does not.
+    status = group.main(arguments, prog_name="rcnn", standalone_mode=False)
+    sys.stdout.flush()  # here, where a broken pipe can still be caught
+    return status or OK
+
+
+def _bad_use(error: typer.TyperException) -> int:
+    """Typer's message on one line, and where to look."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "rcnn"
+    return _report(f"{' '.join(error.format_message().split())}\nTry '{command} --help'.", BAD_USE)
+
+
+def _report(message: str, status: int) -> int:
+    log.debug("where it came from:", exc_info=True)
+    print(f"rcnn: {message}", file=sys.stderr)
+    return status

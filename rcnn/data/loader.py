@@ -1,0 +1,224 @@
+"""Batches of samples. All chance is drawn here, keyed by seed, epoch and picture: neither the number of workers nor
+an interruption changes what is learned."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from rcnn.data.picture import MAX_PIXELS, picture_size, resolve
+from rcnn.data.preprocess import Preprocess, Size, lay_out
+from rcnn.errors import DataError
+from rcnn.sample import Sample
+from rcnn.structures import Batch, Targets
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How pictures vary in training: the chance of a mirror image, and short sides to choose from."""
+
+    flip: float = 0.5
+    scales: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One picture of one batch: which, at what short side, mirrored or not, and the key of its mini-batch sampling."""
+
+    index: int
+    short: int
+    mirrored: bool
+    key: int
+
+
+@dataclass(frozen=True)
+class TruthBatch:
+    """A batch with its truth and the samples' places in the data set."""
+
+    batch: Batch
+    targets: Targets
+    indices: tuple[int, ...]
+
+
+class Samples(Dataset[tuple[Draw, torch.Tensor, Sample, Size]]):
+    """Samples as the loader asks for them: decoded, mirrored, resized, boxes along with the picture."""
+
+    def __init__(self, samples: Sequence[Sample], preprocess: Preprocess, max_pixels: int = MAX_PIXELS) -> None:
+        self.samples = samples
+        self.preprocess = preprocess
+        self.max_pixels = max_pixels
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, draw: Draw) -> tuple[Draw, torch.Tensor, Sample, Size]:
+        sample = self.samples[draw.index]
+        picture = resolve(sample.picture, self.max_pixels)
+        original = picture.shape[0], picture.shape[1]
+        size = self.preprocess.resized(original, draw.short)
+        boxes = sample.boxes
+        if draw.mirrored:
+            picture, boxes = picture[:, ::-1], mirror(boxes, original[1])
+        scale = np.array([size[1] / original[1], size[0] / original[0]] * 2, np.float32)
+        return draw, self.preprocess.prepare(picture, size), replace(sample, boxes=boxes * scale), original
+
+
+def mirror(boxes: Float[np.ndarray, "G 4"], width: float) -> Float[np.ndarray, "G 4"]:
+    """Boxes of the picture's mirror image."""
+    return np.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), axis=1)
+
+
+class EpochSampler(Sampler[list[Draw]]):
+    """The batches of an epoch: each of pictures that share a canvas, in a random order if `shuffle`.
+
+    `epoch`, and the batches to `skip` of it after an interruption, are set before each pass.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        preprocess: Preprocess,
+        batch: int,
+        augment: Augment | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        self.ids = [sample.id for sample in samples]
+        self.sizes = [size_of(sample) for sample in samples]
+        self.preprocess = preprocess
+        self.batch = batch
+        self.augment = augment or Augment(flip=0.0)
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+        self.skip = 0
+
+    def __len__(self) -> int:
+        """Batches of the present epoch; with several scales it varies a little between epochs."""
+        return sum(1 for _ in self._batches())
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return islice(self._batches(), self.skip, None)
+
+    def _batches(self) -> Iterator[list[Draw]]:
+        order = range(len(self.ids))
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.ids)).tolist()
+        waiting: dict[Size, list[Draw]] = {}
+        for index in order:
+            draw = self._draw(index)
+            canvas = canvas_of(self.preprocess, self.sizes[index], draw.short)
+            bucket = waiting.setdefault(canvas, [])
+            bucket.append(draw)
+            if len(bucket) == self.batch:
+                yield waiting.pop(canvas)
+        yield from waiting.values()
+
+    def _draw(self, index: int) -> Draw:
+        digest = hashlib.blake2b(f"{self.seed}/{self.epoch}/{self.ids[index]}".encode(), digest_size=24).digest()
+        key, flip, scale = (int.from_bytes(digest[start : start + 8], "little") for start in (0, 8, 16))
+        scales = self.augment.scales or (self.preprocess.short,)
+        return Draw(index, scales[scale % len(scales)], flip / 2**64 < self.augment.flip, key >> 1)
+
+
+def size_of(sample: Sample) -> Size:
+    """Height and width of a sample's picture, of a file from its header alone."""
+    if isinstance(sample.picture, Path):
+        return picture_size(sample.picture)
+    height, width, _ = resolve(sample.picture).shape
+    return height, width
+
+
+def canvas_of(preprocess: Preprocess, size: Size, short: int | None = None) -> Size:
+    """The canvas of a picture of `size` before resizing."""
+    return preprocess.canvas(preprocess.resized(size, short), short)
+
+
+class Collate:
+    """Puts prepared pictures on their canvas, and their truth beside them; incomplete batches are filled up."""
+
+    def __init__(self, preprocess: Preprocess, class_names: Sequence[str], batch: int) -> None:
+        self.preprocess = preprocess
+        self.labels = {name: number for number, name in enumerate(class_names, start=1)}
+        self.batch = batch
+
+    def __call__(self, rows: list[tuple[Draw, torch.Tensor, Sample, Size]]) -> TruthBatch:
+        draws, images, samples, originals = zip(*rows, strict=True)
+        canvas = canvas_of(self.preprocess, originals[0], draws[0].short)
+        batch = lay_out(images, originals, canvas, self.batch)
+        targets = make_targets(samples, self.labels, [draw.key for draw in draws], self.batch)
+        return TruthBatch(batch, targets, tuple(draw.index for draw in draws))
+
+
+def make_targets(samples: Sequence[Sample], labels: dict[str, int], keys: Sequence[int], count: int) -> Targets:
+    """The truth of some samples, padded to a power of two of boxes, and to `count` pictures."""
+    most = max((len(sample.names) for sample in samples), default=0)
+    room = max(8, 1 << (most - 1).bit_length() if most else 0)
+    unit = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    targets = Targets(
+        boxes=unit.repeat(count, room, 1),
+        labels=torch.zeros(count, room, dtype=torch.int64),
+        difficult=torch.zeros(count, room, dtype=torch.bool),
+        crowd=torch.zeros(count, room, dtype=torch.bool),
+        valid=torch.zeros(count, room, dtype=torch.bool),
+        weight=torch.zeros(count, room),
+        keys=torch.tensor([*keys, *([0] * (count - len(keys)))], dtype=torch.int64),
+    )
+    for place, sample in enumerate(samples):
+        here = (place, slice(0, len(sample.names)))
+        targets.boxes[here] = torch.from_numpy(np.ascontiguousarray(sample.boxes))
+        targets.labels[here] = torch.tensor([labels[name] for name in sample.names], dtype=torch.int64)
+        targets.difficult[here] = torch.from_numpy(sample.difficult)
+        targets.crowd[here] = torch.from_numpy(sample.crowd)
+        targets.weight[here] = torch.from_numpy(sample.weight).float()
+        targets.valid[here] = True
+    return targets
+
+
+class Batches:
+    """The batches of a data set, epoch after epoch, prepared by `workers` processes (0: by this one)."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        class_names: Sequence[str],
+        preprocess: Preprocess,
+        batch: int,
+        augment: Augment | None = None,
+        seed: int = 0,
+        workers: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        check_class_names(samples, class_names)
+        self.samples = samples
+        self.sampler = EpochSampler(samples, preprocess, batch, augment, seed, shuffle)
+        self.loader: DataLoader[TruthBatch] = DataLoader(
+            Samples(samples, preprocess),  # type: ignore[arg-type]
+            batch_sampler=self.sampler,
+            collate_fn=Collate(preprocess, class_names, batch),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[TruthBatch]:
+        """The batches of epoch `number` after the first `skip`; the same for the same seed and number."""
+        self.sampler.epoch, self.sampler.skip = number, skip
+        yield from self.loader
+
+
+def check_class_names(samples: Sequence[Sample], class_names: Sequence[str]) -> None:
+    """Raise DataError for an object whose class is not among those to be learned."""
+    known = set(class_names)
+    for sample in samples:
+        if unknown := set(sample.names) - known:
+            raise DataError(f"{sample.id}: class {sorted(unknown)[0]!r} is not among {', '.join(class_names)}")

@@ -1,0 +1,135 @@
+"""A run on disk. Whatever is written stands complete under its name, or not at all."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from rcnn.errors import ConfigError, WeightsError
+
+FORMAT_VERSION = 1
+_KEY = "rcnn"  # safetensors' metadata maps strings to strings: all of ours is one JSON text under this key
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of a run."""
+
+    path: Path
+
+    @property
+    def best(self) -> Path:
+        """The best weights, with all that is needed to predict in their metadata."""
+        return self.path / "model.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The newest state, with all that is needed to go on training."""
+        return self.path / "last.safetensors"
+
+    @property
+    def config(self) -> Path:
+        """The settings, for people."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line, two lines an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def splits(self) -> Path:
+        """Which pictures were in which split, by sample id."""
+        return self.path / "splits.json"
+
+    @property
+    def events(self) -> Path:
+        """TensorBoard's files."""
+        return self.path / "events"
+
+    def create(self, overwrite: bool) -> None:
+        """Make the folder; one that exists is refused, or loses the files of the run before with `overwrite`."""
+        if self.path.exists():
+            if not overwrite:
+                raise ConfigError(f"{self.path}: exists; pass --resume to go on with it, or --overwrite to begin anew")
+            if not self.path.is_dir():
+                raise ConfigError(f"{self.path}: a file; give --out the name of a folder")
+            self._clear()
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def _clear(self) -> None:
+        """Remove what a run writes; anything else in the folder is somebody's and stays."""
+        events = self.events.glob("events.out.tfevents.*")
+        for file in (self.last, self.best, self.config, self.metrics, self.splits, *events):
+            file.unlink(missing_ok=True)
+
+    def append_metrics(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add lines to the metrics."""
+        kept = self.metrics.read_text("utf-8") if self.metrics.exists() else ""
+        write_text(self.metrics, kept + "".join(json.dumps(row) + "\n" for row in rows))
+
+    def cut_metrics(self, epoch: int) -> None:
+        """Drop the lines after `epoch`: they were written by epochs whose weights were not saved."""
+        if self.metrics.exists():
+            lines = self.metrics.read_text("utf-8").splitlines(keepends=True)
+            write_text(self.metrics, "".join(line for line in lines if json.loads(line)["epoch"] <= epoch))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write under a temporary name, flush to the disk, then rename: a crash leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and plain metadata as one safetensors file."""
+    text = json.dumps({"format_version": FORMAT_VERSION, **metadata})
+    # A channels-last tensor is contiguous in its own order only; the file keeps values, not layouts.
+    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(content, {_KEY: text}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote; raises WeightsError for anything else, and for formats newer than this one."""
+    metadata = read_metadata(path)
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata alone."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; is this the folder of a run that has finished an epoch?")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path}: not a whole safetensors file ({error}); train again or pass another run"
+        ) from error
+    if text is None:
+        raise WeightsError(f"{path}: a safetensors file, but not one of this library's runs; pass the folder of a run")
+    metadata: dict[str, Any] = json.loads(text)
+    if metadata["format_version"] > FORMAT_VERSION:
+        raise WeightsError(
+            f"{path}: format {metadata['format_version']}, and this version reads up to {FORMAT_VERSION}; upgrade rcnn"
+        )
+    return metadata

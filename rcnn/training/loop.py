@@ -1,0 +1,130 @@
+"""One epoch: batches in, smaller losses out."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from rcnn.data.loader import TruthBatch
+from rcnn.errors import TrainingError
+from rcnn.structures import to_device
+from rcnn.training.optim import Schedule
+
+
+@dataclass
+class Progress:
+    """How far an epoch has come; what is needed to go on in the middle of one."""
+
+    epoch: int = 1
+    batches: int = 0
+    """Batches done of this epoch."""
+    step: int = 0
+    """Moves of the weights since training began."""
+    pictures: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    """Losses by name, summed over the pictures of this epoch."""
+    seconds: float = 0.0
+    """Spent on this epoch."""
+    waited: float = 0.0
+    """Seconds of them spent waiting for pictures."""
+
+    def losses(self) -> dict[str, float]:
+        """Mean losses so far."""
+        return {name: total / max(1, self.pictures) for name, total in self.sums.items()}
+
+
+OnStep = Callable[[Progress, float], bool]
+"""Called after each batch with the rate; True asks to stop."""
+
+
+@dataclass
+class Trainer:
+    """Moves an objective's weights."""
+
+    objective: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    lr: float
+    device: torch.device
+    bf16: bool = False
+    accumulate: int = 1
+    clip: float = 0.0
+
+    def run(self, batches: Iterable[TruthBatch], total: int, progress: Progress, on_step: OnStep) -> bool:
+        """Go through the rest of an epoch of `total` batches; False if asked to stop before its end.
+
+        Raises TrainingError when a loss is not finite, naming it and the pictures.
+        """
+        self.objective.train()
+        began = time.perf_counter()
+        for item in batches:
+            loaded = time.perf_counter()
+            progress.waited += loaded - began
+            losses = self._backward(
+                item, min(self.accumulate, total - progress.batches // self.accumulate * self.accumulate)
+            )
+            self._count(progress, losses, item)
+            if progress.batches % self.accumulate == 0 or progress.batches == total:
+                self._move(progress.step)
+                progress.step += 1
+            progress.seconds += time.perf_counter() - began
+            began = time.perf_counter()
+            moved = progress.batches % self.accumulate == 0
+            if on_step(progress, self.rate(progress.step)) and moved and progress.batches < total:
+                return False
+        return True
+
+    def rate(self, step: int) -> float:
+        """The learning rate at a step."""
+        return self.lr * self.schedule.factor(step)
+
+    def _backward(self, item: TruthBatch, parts: int) -> dict[str, Tensor]:
+        batch, targets = to_device((item.batch, item.targets), self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            losses: dict[str, Tensor] = self.objective(batch, targets)
+        total = torch.stack(list(losses.values())).sum() / parts
+        total.backward()
+        return losses
+
+    def _count(self, progress: Progress, losses: dict[str, Tensor], item: TruthBatch) -> None:
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        pictures = len(item.indices)
+        for name, value in values.items():
+            if not torch.isfinite(torch.tensor(value)):
+                raise BadLossError(progress, name, value, item.indices)
+            progress.sums[name] = progress.sums.get(name, 0.0) + value * pictures
+        progress.pictures += pictures
+        progress.batches += 1
+
+    def _move(self, step: int) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step)
+        if self.clip:
+            parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+            torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+class BadLossError(TrainingError):
+    """A loss that is not a number, and the pictures that it came from."""
+
+    def __init__(self, progress: Progress, name: str, value: float, indices: tuple[int, ...]) -> None:
+        super().__init__(f"epoch {progress.epoch}, step {progress.step}: loss {name} is {value}")
+        self.indices = indices
+
+
+@torch.no_grad()
+def validation_losses(objective: nn.Module, batches: Iterable[TruthBatch], device: torch.device) -> dict[str, float]:
+    """Mean losses of batches that are not learned from; nothing about the objective changes."""
+    objective.eval()
+    sums: dict[str, float] = {}
+    pictures = 0
+    for item in batches:
+        losses = objective(*to_device((item.batch, item.targets), device))
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + float(value) * len(item.indices)
+        pictures += len(item.indices)
+    return {name: total / max(1, pictures) for name, total in sums.items()}

@@ -1,0 +1,175 @@
+"""A training run from its first epoch, or from where it stopped, to its last."""
+
+import dataclasses
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from rcnn.data.loader import Batches
+from rcnn.errors import TrainingError
+from rcnn.runs import RunFolder, read_tensors, write_tensors
+from rcnn.training.checkpoint import pack, unpack
+from rcnn.training.loop import BadLossError, Progress, Trainer, validation_losses
+
+Row = dict[str, Any]
+Evaluate = Callable[[], Mapping[str, float]]
+
+
+class Listener(Protocol):
+    """Who wants to know how training goes."""
+
+    def epoch_started(self, epoch: int, epochs: int, batches: int) -> None:
+        """Before the first batch of an epoch."""
+
+    def stepped(self, progress: Progress, lr: float) -> None:
+        """After each batch."""
+
+    def epoch_ended(self, rows: Sequence[Row], best: bool) -> None:
+        """After an epoch, with its lines of metrics."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was asked to stop, and its state is saved."""
+
+
+@dataclass
+class Session:
+    """What one run needs; `metadata` describes the model in its files."""
+
+    trainer: Trainer
+    model: nn.Module
+    folder: RunFolder
+    metadata: Mapping[str, Any]
+    epochs: int
+    train: Batches
+    val: Batches | None
+    evaluate: Evaluate | None
+    listener: Listener
+    progress: Progress = field(default_factory=Progress)
+    best: float = -1.0
+
+    def resume(self) -> None:
+        """Take up the newest state of the run's folder."""
+        tensors, metadata = read_tensors(self.folder.last)
+        unpack(tensors, self.model, self.trainer.optimizer)
+        self.progress = Progress(**metadata["progress"])
+        self.best = metadata["best"]
+        self.folder.cut_metrics(self.progress.epoch - 1)
+
+    def run(self) -> None:
+        """Train to the last epoch. Raises Stopped after a signal, with the state saved."""
+        with _signals() as asked:
+            while self.progress.epoch <= self.epochs:
+                self._epoch(asked)
+
+    def _epoch(self, asked: threading.Event) -> None:
+        progress = self.progress
+        self.train.sampler.epoch = progress.epoch
+        total = len(self.train)
+        self.listener.epoch_started(progress.epoch, self.epochs, total)
+
+        def on_step(now: Progress, lr: float) -> bool:
+            self.listener.stepped(now, lr)
+            return asked.is_set()
+
+        try:
+            ended = self.trainer.run(self.train.epoch(progress.epoch, progress.batches), total, progress, on_step)
+        except BadLossError as error:
+            names = ", ".join(self.train.samples[index].id for index in error.indices)
+            raise TrainingError(f"{error} (pictures {names}); lower --lr, or look at these pictures") from error
+        if ended:
+            self._close_epoch()
+        if asked.is_set():
+            self._save_last()
+            raise Stopped(f"stopped in epoch {self.progress.epoch}; the state is saved, go on with --resume")
+
+    def _close_epoch(self) -> None:
+        rows = [self._train_row(), *self._val_rows()]
+        score = float(rows[-1].get("AP", math.nan))
+        if math.isnan(score):
+            score = float(self.progress.epoch)  # nothing to judge by: the newest is the best
+        improved = score > self.best
+        self.best = max(self.best, score)
+        if improved:
+            write_tensors(self.folder.best, self.model.state_dict(), self.metadata)
+        self.folder.append_metrics(rows)
+        self.listener.epoch_ended(rows, improved)
+        self.progress = Progress(epoch=self.progress.epoch + 1, step=self.progress.step)
+        self._save_last()
+
+    def _save_last(self) -> None:
+        state = {"progress": dataclasses.asdict(self.progress), "best": self.best}
+        write_tensors(self.folder.last, pack(self.model, self.trainer.optimizer), {**self.metadata, **state})
+
+    def _train_row(self) -> Row:
+        progress, losses = self.progress, self.progress.losses()
+        return {
+            "epoch": progress.epoch,
+            "step": progress.step,
+            "split": "train",
+            "loss": sum(losses.values()),
+            "losses": losses,
+            "lr": self.trainer.rate(progress.step - 1),
+            "images_per_second": progress.pictures / max(progress.seconds, 1e-9),
+            "seconds": progress.seconds,
+            "seconds_waiting_for_data": progress.waited,
+        }
+
+    def _val_rows(self) -> Iterator[Row]:
+        if self.val is None or self.evaluate is None:
+            return
+        losses = validation_losses(self.trainer.objective, self.val.epoch(0), self.trainer.device)
+        row = {"epoch": self.progress.epoch, "step": self.progress.step, "split": "val", "loss": sum(losses.values())}
+        yield row | {"losses": losses} | dict(self.evaluate())
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second one of them interrupts at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the first GPU, or else the processor."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16, so that it is faster there and not only smaller."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def last_epoch(path: Path) -> int:
+    """How many epochs the state at `path` has behind it."""
+    _, metadata = read_tensors(path)
+    return int(metadata["progress"]["epoch"]) - 1

@@ -1,0 +1,213 @@
+"""RoIAlign: loops, reference, fast operator and torchvision agree, in values and in gradients."""
+
+import math
+from collections import OrderedDict
+
+import pytest
+import torch
+from oracles import loop_level, loop_roi_align, poisoned_memory
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import roi_align as torchvision_roi_align
+
+from rcnn.ops import roi_align
+from rcnn.ops.levels import levels_of
+from rcnn.ops.reference import roi_align_reference
+
+STRIDES = (4, 8, 16, 32)
+KERNELS = pytest.mark.parametrize("kernel", [roi_align, roi_align_reference], ids=["fast", "reference"])
+BOTH_WAYS = pytest.mark.parametrize("aligned", [False, True])
+ODD_REGIONS = [
+    [3.3, 5.1, 40.7, 33.9],
+    [-300.0, -200.0, -90.0, -80.0],  # wholly outside, beyond the reach of the border cells
+    [-9.0, -7.5, 20.0, 13.0],  # across the upper left corner
+    [90.0, 60.0, 170.0, 130.0],  # across the lower right corner
+    [12.25, 12.5, 12.26, 12.75],  # tiny
+    [20.0, 20.0, 20.0, 20.0],  # a point
+    [30.0, 30.0, 10.0, 12.0],  # its corners swapped
+    [-2000.0, -3000.0, 2500.0, 2700.0],  # huge
+    [0.0, 0.0, 130.0, 70.0],
+]
+
+
+def pyramid_of(pictures=2, channels=3, canvas=(70, 130), strides=STRIDES, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [tuple(-(-side // stride) for side in canvas) for stride in strides]
+    return [torch.randn(pictures, channels, *shape, generator=generator, dtype=dtype) for shape in shapes]
+
+
+def regions(pictures=2, dtype=torch.float64):
+    """The odd regions; the second picture has them in the other order."""
+    boxes = torch.tensor(ODD_REGIONS, dtype=dtype)
+    return torch.stack([boxes, boxes.flip(0)])[:pictures]
+
+
+def loops(pyramid, boxes, strides, size, sampling, aligned):
+    pooled = []
+    for picture, rows in enumerate(boxes.tolist()):
+        for box in rows:
+            level = loop_level(box, strides)
+            pooled.append(loop_roi_align(pyramid[level][picture], box, strides[level], size, sampling, aligned))
+    return torch.tensor(pooled, dtype=torch.float64)
+
+
+@KERNELS
+@BOTH_WAYS
+@pytest.mark.parametrize(("size", "sampling"), [(2, 1), (2, 3), (7, 2), (1, 2)])
+def test_one_level_agrees_with_the_loops(kernel, aligned, size, sampling):
+    pyramid, boxes = pyramid_of(strides=(16,), channels=2), regions()
+    expected = loops(pyramid, boxes, (16,), size, sampling, aligned)
+    torch.testing.assert_close(kernel(pyramid, boxes, (16,), size, sampling, aligned), expected)
+
+
+@KERNELS
+@BOTH_WAYS
+def test_a_pyramid_agrees_with_the_loops(kernel, aligned):
+    pyramid, boxes = pyramid_of(channels=1, strides=(8, 16)), regions() * torch.tensor([1.0, 8.0])[:, None, None]
+    assert set(levels_of(boxes, (8, 16)).flatten().tolist()) == {0, 1}
+    expected = loops(pyramid, boxes, (8, 16), 2, 2, aligned)
+    torch.testing.assert_close(kernel(pyramid, boxes, (8, 16), 2, 2, aligned), expected)
+
+
+@KERNELS
+@BOTH_WAYS
+@pytest.mark.parametrize("size", [2, 7])
+@pytest.mark.parametrize("sampling", [1, 2, 3])
+def test_one_level_is_torchvisions(kernel, aligned, size, sampling):
+    pyramid, boxes = pyramid_of(strides=(8,)), regions()
+    expected = torchvision_roi_align(pyramid[0], list(boxes), size, 1 / 8, sampling, aligned)
+    torch.testing.assert_close(kernel(pyramid, boxes, (8,), size, sampling, aligned), expected)
+
+
+@KERNELS
+def test_a_pyramid_is_torchvisions(kernel):
+    canvas = (192, 256)
+    pyramid = pyramid_of(canvas=canvas, dtype=torch.float32)
+    generator = torch.Generator().manual_seed(1)
+    corner, side = torch.rand(2, 40, 2, generator=generator) * 200, torch.rand(2, 40, 1, generator=generator)
+    boxes = torch.cat((corner, corner + 2 ** (1 + side * 9) * torch.rand(2, 40, 2, generator=generator)), dim=-1)
+    assert set(levels_of(boxes, STRIDES).flatten().tolist()) == {0, 1, 2, 3}
+    pooler = MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2)
+    named = OrderedDict((str(i), level) for i, level in enumerate(pyramid))
+    expected = pooler(named, list(boxes), [canvas] * 2)
+    torch.testing.assert_close(kernel(pyramid, boxes, STRIDES), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_levels_are_the_loops_at_their_edges():
+    sides = [224 * 2.0**k for k in range(-5, 4)]
+    boxes = torch.tensor([[0, 0, s + d, s + d] for s in sides for d in (-0.5, 0, 0.5)] + [[5.0, 5, 5, 5], [9, 9, 1, 1]])
+    assert levels_of(boxes, STRIDES).tolist() == [loop_level(box, STRIDES) for box in boxes.tolist()]
+
+
+@KERNELS
+@pytest.mark.parametrize(("pictures", "count"), [(0, 4), (2, 0), (0, 0)])
+def test_no_pictures_or_no_regions_give_no_features(kernel, pictures, count):
+    pooled = kernel(pyramid_of(pictures), torch.zeros(pictures, count, 4), STRIDES, 7)
+    assert pooled.shape == (0, 3, 7, 7)
+
+
+def test_no_regions_give_a_gradient_of_zero():
+    pyramid = [level.requires_grad_() for level in pyramid_of()]
+    roi_align(pyramid, torch.zeros(2, 0, 4), STRIDES).sum().backward()
+    assert all(level.grad is not None and not level.grad.any() for level in pyramid)
+
+
+@KERNELS
+@BOTH_WAYS
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_region_that_is_not_finite_reads_zeros_and_leaves_the_others_alone(kernel, aligned, value):
+    pyramid, boxes = pyramid_of(), regions()
+    expected = kernel(pyramid, boxes, STRIDES, 2, 2, aligned)
+    boxes[0, 3], boxes[1, 0, 2] = value, value
+    pooled = kernel(pyramid, boxes, STRIDES, 2, 2, aligned)
+    broken = torch.zeros(18, dtype=torch.bool)
+    broken[[3, 9]] = True
+    assert torch.equal(pooled[~broken], expected[~broken])
+    assert not pooled[broken].any()
+
+
+@KERNELS
+def test_poisoned_memory_does_not_show(kernel):
+    with poisoned_memory():
+        pyramid = [level.requires_grad_() for level in pyramid_of()]
+        pooled = kernel(pyramid, regions(), STRIDES, 3)
+        grads = torch.autograd.grad(pooled.square().sum(), pyramid)
+    calm = kernel(pyramid, regions(), STRIDES, 3)
+    assert torch.equal(pooled, calm)
+    for grad, expected in zip(grads, torch.autograd.grad(calm.square().sum(), pyramid), strict=True):
+        torch.testing.assert_close(grad, expected)
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(("size", "sampling"), [(2, 3), (7, 2), (3, 1)])
+def test_gradients_are_those_of_the_reference(aligned, size, sampling):
+    pyramid = [level.requires_grad_() for level in pyramid_of()]
+    cotangent = torch.randn(18, 3, size, size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    grads = [
+        torch.autograd.grad(kernel(pyramid, regions(), STRIDES, size, sampling, aligned), pyramid, cotangent)
+        for kernel in (roi_align, roi_align_reference)
+    ]
+    torch.testing.assert_close(*grads)
+
+
+@BOTH_WAYS
+def test_gradients_are_those_of_finite_differences(aligned):
+    pyramid = [level.requires_grad_() for level in pyramid_of(channels=1, canvas=(24, 40), strides=(8, 16))]
+    boxes = torch.tensor([[[1.0, 2.0, 23.0, 19.5], [-9.0, 3.0, 300.0, 300.0]]] * 2, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda *levels: roi_align(levels, boxes, (8, 16), 2, 2, aligned), pyramid)
+
+
+def test_regions_receive_no_gradient():
+    pyramid, boxes = [level.requires_grad_() for level in pyramid_of()], regions().requires_grad_()
+    roi_align(pyramid, boxes, STRIDES).sum().backward()
+    assert boxes.grad is None
+
+
+def test_a_picture_alone_gives_what_it_gives_in_a_batch():
+    pyramid, boxes = pyramid_of(dtype=torch.float32), regions(dtype=torch.float32)
+    together = roi_align(pyramid, boxes, STRIDES).unflatten(0, (2, -1))
+    for picture in range(2):
+        alone = roi_align([level[picture : picture + 1] for level in pyramid], boxes[picture : picture + 1], STRIDES)
+        assert torch.equal(alone, together[picture])
+
+
+def test_half_precision_is_near_full_precision_in_values_and_gradients():
+    pyramid = pyramid_of(dtype=torch.float32)
+    boxes = regions(dtype=torch.float32)
+    half = [level.bfloat16().requires_grad_() for level in pyramid]
+    full = [level.detach().float().requires_grad_() for level in half]
+    pooled, expected = roi_align(half, boxes, STRIDES), roi_align(full, boxes, STRIDES)
+    assert pooled.dtype == torch.bfloat16
+    torch.testing.assert_close(pooled.float(), expected, rtol=0.02, atol=0.02)
+    for level, other in zip(
+        torch.autograd.grad(pooled.sum(), half), torch.autograd.grad(expected.sum(), full), strict=True
+    ):
+        assert (level.float() - other).abs().max() <= 0.02 * other.abs().max()
+
+
+def test_the_result_is_laid_out_channels_last():
+    pooled = roi_align(pyramid_of(), regions(), STRIDES)
+    assert pooled.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_operator_keeps_its_contract_with_pytorch():
+    pyramid = [level.requires_grad_() for level in pyramid_of(channels=2, strides=(8, 16))]
+    torch.library.opcheck(torch.ops.rcnn.roi_align.default, (pyramid, regions(), [8, 16], 2, 2, False))
+
+
+def test_the_gradients_operator_keeps_its_contract_with_pytorch():
+    grad = torch.randn(18, 2, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    shapes = [n for level in pyramid_of(strides=(8, 16)) for n in level.shape[2:]]
+    arguments = (grad, regions(), shapes, [8, 16], 2, 2, True)
+    torch.library.opcheck(torch.ops.rcnn.roi_align_backward.default, arguments)
+
+
+def test_fake_tensors_on_a_gpu_have_the_right_shapes():
+    with FakeTensorMode():
+        pyramid = [torch.empty(2, 3, 16 // n, 24 // n, device="cuda", requires_grad=True) for n in (1, 2)]
+        pooled = roi_align(pyramid, torch.empty(2, 5, 4, device="cuda"), (8, 16), 3)
+        grads = torch.autograd.grad(pooled.sum(), pyramid)
+    assert pooled.shape == (10, 3, 3, 3)
+    assert pooled.device.type == "cuda"
+    assert pooled.is_contiguous(memory_format=torch.channels_last)
+    assert [grad.shape for grad in grads] == [level.shape for level in pyramid]
