@@ -1,7 +1,7 @@
 """The library from outside: train, load and evaluate, as functions of plain values."""
 
 import json
-import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,8 +27,7 @@ from rcnn.training.loop import Trainer
 from rcnn.training.optim import make_optimizer
 from rcnn.training.session import Listener, Session, choose_device, computes_bf16
 
-_log = logging.getLogger(__name__)
-
+DEFAULT_PRESET = "faster-rcnn-mobilenet-fpn"
 Data = Path | str | DataSet
 Precision = Literal["auto", "fp32", "bf16"]
 Weights = Path | str | None
@@ -64,8 +63,8 @@ def prepare_training(
     listener: Listener,
     config: Config | None = None,
     *,
-    train_split: str = "train",
-    val_split: str = "val",
+    train_split: str | None = None,
+    val_split: str | None = None,
     backbone_weights: Weights = None,
     device: str = "auto",
     resume: bool = False,
@@ -73,21 +72,28 @@ def prepare_training(
     bad_boxes: Policy = "fail",
     format: Format | None = None,
 ) -> Prepared:
-    """Read the data, build the network and make the run's folder; `val_split` may be `none`."""
+    """Read the data, build the network and make the run's folder.
+
+    Splits are `train` and `val` unless named; `val_split` may be `none`: then the newest weights count as the best.
+    With `resume` they, and the settings where `config` is None, are those that the run began with.
+    """
     dataset = read_data(data, bad_boxes, format)
     folder = RunFolder(Path(out))
-    stored = _stored(folder) if resume else None
+    stored = read_metadata(folder.last) if resume else None
     pretrained = str(backbone_weights) != "none"
-    config = build.resolved(config or PRESETS["faster-rcnn-mobilenet-fpn"](), pretrained)
+    config = build.resolved(config or _begun(stored, folder.last) or PRESETS[DEFAULT_PRESET](), pretrained)
+    begun = stored["splits"] if stored else {"train": "train", "val": "val"}
+    splits = {"train": train_split or begun["train"], "val": val_split or begun["val"]}
     if stored is not None:
-        _refuse_changes(stored, config, dataset.class_names, folder.last)
-    train = _split(dataset, train_split)
-    val = [] if val_split == "none" else _split(dataset, val_split)
+        _refuse_changes(stored, config, dataset.class_names, splits)
+        dataset = _with_splits_of(folder, dataset) if dataset.drawn else dataset
+    train = _split(dataset, splits["train"])
+    val = [] if splits["val"] == "none" else _split(dataset, splits["val"])
     torch.manual_seed(config.training.seed)
     source = Path(backbone_weights) if backbone_weights and pretrained else None
     fetch = pretrained and stored is None
     model, report = build.detector(config.model, len(dataset.class_names), source, fetch)
-    metadata = {"config": config.model_dump(mode="json"), "class_names": list(dataset.class_names)}
+    metadata = {"config": config.model_dump(mode="json"), "class_names": list(dataset.class_names), "splits": splits}
     if stored is None:
         folder.create(overwrite)
         write_text(folder.config, to_yaml(config))
@@ -136,28 +142,47 @@ def load(
     )
 
 
+def load_named(run: str, weights: str, device: str, precision: Precision) -> Detector:
+    """A detector as command lines name it: `weights` is `best` or `last`, or a file for `torchvision:NAME`."""
+    if run.startswith("torchvision:"):
+        return load(run, device, weights=None if weights in ("best", "last") else weights, precision=precision)
+    if weights not in ("best", "last"):
+        raise ConfigError(f"--weights {weights}: give best or last, the two that a run keeps")
+    return load(run, device, which="last" if weights == "last" else "best", precision=precision)
+
+
+def stored_config(run: Path) -> Config:
+    """The settings that a run began with."""
+    path = RunFolder(run).last
+    return _config(read_metadata(path), path)
+
+
 def evaluate_detector(
     detector: Detector,
     samples: Sequence[Sample],
     protocol: Protocol = "coco",
     batch: int = 4,
-    on_picture: Callable[[], None] = lambda: None,
-) -> Evaluation:
-    """Detections of the samples, held against their truth; the protocol is checked on the truth itself first."""
+    on_picture: Callable[[], object] = lambda: None,
+) -> tuple[Evaluation, float]:
+    """Detections of the samples, held against their truth, and the seconds a picture that detecting took.
+
+    The protocol is checked on the truth itself first.
+    """
     notes = check_protocol(samples, detector.class_names, protocol)
-    found, before = [], detector.incomplete
+    found, before, began = [], detector.incomplete, time.perf_counter()
     for detections in detector.predict((sample.picture for sample in samples), batch):
         found.append(detections)
         on_picture()
+    seconds = (time.perf_counter() - began) / max(1, len(samples))
     if cut := detector.incomplete - before:
         notes += (f"{cut} pictures had more candidates than the cap; raise model.detections.candidates",)
     result = evaluate(samples, found, detector.class_names, protocol)
-    return replace(result, warnings=notes + result.warnings)
+    return replace(result, warnings=notes + result.warnings), seconds
 
 
 def evaluation_samples(detector: Detector, dataset: DataSet, split: str, run: Path | None) -> list[Sample]:
     """The samples of a split; where splits were drawn, as they were when the run was trained."""
-    samples = samples_of(_with_splits_of(run, dataset) if run and dataset.drawn else dataset, split)
+    samples = samples_of(_with_splits_of(RunFolder(run), dataset) if run and dataset.drawn else dataset, split)
     if missing := set(dataset.class_names) - set(detector.class_names):
         raise ConfigError(
             f"the data has class {sorted(missing)[0]!r}, which the model does not know "
@@ -203,7 +228,7 @@ def _session(
     detector = Detector(model, preprocess, class_names, where, max_pixels=config.input.max_pixels)
 
     def judge() -> dict[str, float]:
-        result = evaluate_detector(detector, val, batch=settings.batch)
+        result, _ = evaluate_detector(detector, val, batch=settings.batch)
         return {name: result.metrics[name] for name in ("AP", "AP50")}
 
     return Session(trainer, model, folder, metadata, settings.epochs, batches, val_batches, judge, listener)
@@ -216,18 +241,17 @@ def _split(dataset: DataSet, name: str) -> list[Sample]:
     return samples
 
 
-def _with_splits_of(run: Path, dataset: DataSet) -> DataSet:
-    file = RunFolder(run).splits
-    if not file.is_file():
+def _with_splits_of(folder: RunFolder, dataset: DataSet) -> DataSet:
+    if not folder.splits.is_file():
         return dataset
     by_id = {sample.id: sample for sample in every_sample(dataset)}
-    stored = json.loads(file.read_text("utf-8"))
+    stored = json.loads(folder.splits.read_text("utf-8"))
     splits = {name: [by_id[key] for key in ids if key in by_id] for name, ids in stored.items()}
     return replace(dataset, splits={name: part for name, part in splits.items() if part}) if splits else dataset
 
 
-def _stored(folder: RunFolder) -> dict[str, Any]:
-    return read_metadata(folder.last)
+def _begun(stored: Mapping[str, Any] | None, path: Path) -> Config | None:
+    return None if stored is None else _config(stored, path)
 
 
 def _config(metadata: Mapping[str, Any], path: Path) -> Config:
@@ -237,11 +261,14 @@ def _config(metadata: Mapping[str, Any], path: Path) -> Config:
         raise WeightsError(f"{path}: its settings are not of this version ({str(error).splitlines()[0]})") from error
 
 
-def _refuse_changes(stored: Mapping[str, Any], config: Config, class_names: tuple[str, ...], path: Path) -> None:
-    """A resumed run goes on as it began: settings that shape it must not have changed."""
+def _refuse_changes(
+    stored: Mapping[str, Any], config: Config, class_names: tuple[str, ...], splits: Mapping[str, str]
+) -> None:
+    """A resumed run goes on as it began: nothing that shapes it may have changed."""
     if stored["class_names"] != list(class_names):
-        raise ConfigError(f"{path}: was trained on classes {', '.join(stored['class_names'])}; the data has others")
-    before, now = flat(stored["config"]), flat(config.model_dump(mode="json"))
+        raise ConfigError(f"--resume: the run has classes {', '.join(stored['class_names'])}; the data has others")
+    before = flat(stored["config"]) | flat(stored["splits"], "split ")
+    now = flat(config.model_dump(mode="json")) | flat(splits, "split ")
     changed = [key for key in now if now[key] != before.get(key) and key not in _MAY_CHANGE]
     if changed:
         key = changed[0]

@@ -21,7 +21,7 @@ Backbone = Literal[
 class Section(BaseModel):
     """A group of settings; unknown names are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class InputSettings(Section):
@@ -124,7 +124,9 @@ class ModelSettings(Section):
     """The network."""
 
     method: Literal["faster-rcnn"] = "faster-rcnn"
+    """the detector's kind"""
     backbone: Backbone = "mobilenet-v2"
+    """the network under the pyramid"""
     norm: Literal["auto", "frozen", "group", "batch"] = "auto"
     """auto: frozen batch norm on pretrained weights, group norm on random ones"""
     frozen_stages: Annotated[int, Field(ge=0, le=4)] = 0
@@ -142,6 +144,7 @@ class TrainingSettings(Section):
     """How the network is trained."""
 
     epochs: Positive = 12
+    """passes over the training pictures"""
     batch: Positive = 4
     """pictures a step on this machine"""
     accumulate: Positive = 1
@@ -150,6 +153,7 @@ class TrainingSettings(Section):
     lr: Annotated[float, Field(gt=0)] = 0.02
     """for sgd: the rate for 16 pictures a step, scaled to the real number; for adamw: as it is"""
     momentum: Fraction = 0.9
+    """of sgd"""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     warmup: Annotated[int, Field(ge=0)] = 50
     """steps over which the rate rises to its full value"""
@@ -169,6 +173,7 @@ class TrainingSettings(Section):
     workers: Annotated[int, Field(ge=0)] = 0
     """processes that prepare pictures"""
     seed: Annotated[int, Field(ge=0)] = 0
+    """all chance follows from it"""
 
 
 class Config(Section):

@@ -51,8 +51,8 @@ def ids(data) -> dict[str, list[str]]:
 
 
 def test_a_coco_box_is_a_corner_with_width_and_height():
-    assert from_coco((1, 2, 10, 20)) == (1, 2, 11, 22)
-    assert to_coco(from_coco((1.5, 2, 10, 20.25))) == (1.5, 2, 10, 20.25)
+    assert from_coco((1.0, 2.0, 10.0, 20.0)) == (1, 2, 11, 22)
+    assert to_coco(from_coco((1.5, 2.0, 10.0, 20.25))) == (1.5, 2, 10, 20.25)
 
 
 def test_a_picture_is_read_with_all_that_the_file_tells(tmp_path):

@@ -59,8 +59,8 @@ def ids(data) -> dict[str, list[str]]:
 
 
 def test_a_voc_box_counts_from_one_and_includes_its_last_pixel():
-    assert from_voc((1, 1, 10, 20)) == (0, 0, 10, 20)
-    assert to_voc(from_voc((3, 4, 10, 20))) == (3, 4, 10, 20)
+    assert from_voc((1.0, 1.0, 10.0, 20.0)) == (0, 0, 10, 20)
+    assert to_voc(from_voc((3.0, 4.0, 10.0, 20.0))) == (3, 4, 10, 20)
 
 
 def test_a_devkit_is_read_with_its_splits(tmp_path):
@@ -148,7 +148,7 @@ def test_annotations_apart_from_pictures_are_matched_by_name(tmp_path):
         picture(tmp_path / "images" / f"{name}.JPG")
         xml(tmp_path / "annotations" / f"{name}.xml", obj(), filename="something else.jpg")
     data = read_voc(tmp_path)
-    assert [sample.picture.name for sample in every_sample(data.dataset)] == ["a.JPG", "b.JPG", "c.JPG"]
+    assert {sample.id: sample.picture.name for sample in every_sample(data.dataset)} == {x: f"{x}.JPG" for x in "abc"}
     assert data.findings == []
 
 

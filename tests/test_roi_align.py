@@ -115,7 +115,7 @@ def test_no_regions_give_a_gradient_of_zero():
 @KERNELS
 @BOTH_WAYS
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_region_that_is_not_finite_reads_zeros_and_leaves_the_others_alone(kernel, aligned, value):
+def test_a_region_that_is_not_finite_leaves_the_others_alone(kernel, aligned, value):
     pyramid, boxes = pyramid_of(), regions()
     expected = kernel(pyramid, boxes, STRIDES, 2, 2, aligned)
     boxes[0, 3], boxes[1, 0, 2] = value, value
@@ -123,7 +123,10 @@ def test_a_region_that_is_not_finite_reads_zeros_and_leaves_the_others_alone(ker
     broken = torch.zeros(18, dtype=torch.bool)
     broken[[3, 9]] = True
     assert torch.equal(pooled[~broken], expected[~broken])
-    assert not pooled[broken].any()
+    assert pooled.isfinite().all()
+    assert not pooled[3].any()
+    if math.isnan(value):
+        assert not pooled[9].any()
 
 
 @KERNELS
@@ -131,11 +134,10 @@ def test_poisoned_memory_does_not_show(kernel):
     with poisoned_memory():
         pyramid = [level.requires_grad_() for level in pyramid_of()]
         pooled = kernel(pyramid, regions(), STRIDES, 3)
-        grads = torch.autograd.grad(pooled.square().sum(), pyramid)
+        grads = torch.autograd.grad(pooled.square().sum(), pyramid, materialize_grads=True)
     calm = kernel(pyramid, regions(), STRIDES, 3)
     assert torch.equal(pooled, calm)
-    for grad, expected in zip(grads, torch.autograd.grad(calm.square().sum(), pyramid), strict=True):
-        torch.testing.assert_close(grad, expected)
+    torch.testing.assert_close(grads, torch.autograd.grad(calm.square().sum(), pyramid, materialize_grads=True))
 
 
 @BOTH_WAYS
@@ -143,10 +145,10 @@ def test_poisoned_memory_does_not_show(kernel):
 def test_gradients_are_those_of_the_reference(aligned, size, sampling):
     pyramid = [level.requires_grad_() for level in pyramid_of()]
     cotangent = torch.randn(18, 3, size, size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    grads = [
-        torch.autograd.grad(kernel(pyramid, regions(), STRIDES, size, sampling, aligned), pyramid, cotangent)
-        for kernel in (roi_align, roi_align_reference)
-    ]
+    grads = []
+    for kernel in (roi_align, roi_align_reference):
+        pooled = kernel(pyramid, regions(), STRIDES, size, sampling, aligned)
+        grads.append(torch.autograd.grad(pooled, pyramid, cotangent, materialize_grads=True))
     torch.testing.assert_close(*grads)
 
 
@@ -182,7 +184,15 @@ def test_half_precision_is_near_full_precision_in_values_and_gradients():
     for level, other in zip(
         torch.autograd.grad(pooled.sum(), half), torch.autograd.grad(expected.sum(), full), strict=True
     ):
-        assert (level.float() - other).abs().max() <= 0.02 * other.abs().max()
+        assert (level.float() - other).abs().max() <= 0.01 * other.abs().max()
+
+
+def test_the_gradient_of_many_regions_on_one_cell_is_not_lost_in_half_precision():
+    level = torch.zeros(1, 1, 4, 4, dtype=torch.bfloat16, requires_grad=True)
+    boxes = torch.tensor([0.0, 0.0, 32.0, 32.0]).expand(1, 3000, 4)
+    roi_align([level], boxes, (8,), 1).sum().backward()
+    assert level.grad is not None
+    assert level.grad.sum().item() == pytest.approx(3000, rel=0.01)
 
 
 def test_the_result_is_laid_out_channels_last():
@@ -204,10 +214,12 @@ def test_the_gradients_operator_keeps_its_contract_with_pytorch():
 
 def test_fake_tensors_on_a_gpu_have_the_right_shapes():
     with FakeTensorMode():
-        pyramid = [torch.empty(2, 3, 16 // n, 24 // n, device="cuda", requires_grad=True) for n in (1, 2)]
-        pooled = roi_align(pyramid, torch.empty(2, 5, 4, device="cuda"), (8, 16), 3)
-        grads = torch.autograd.grad(pooled.sum(), pyramid)
+        pyramid = [torch.empty(2, 3, 16 // n, 24 // n, device="cuda") for n in (1, 2)]
+        boxes = torch.empty(2, 5, 4, device="cuda")
+        pooled = roi_align(pyramid, boxes, (8, 16), 3)
+        shapes = [n for level in pyramid for n in level.shape[2:]]
+        table = torch.ops.rcnn.roi_align_backward(pooled, boxes, shapes, [8, 16], 3, 2, False)
     assert pooled.shape == (10, 3, 3, 3)
-    assert pooled.device.type == "cuda"
     assert pooled.is_contiguous(memory_format=torch.channels_last)
-    assert [grad.shape for grad in grads] == [level.shape for level in pyramid]
+    assert table.shape == (2 * (16 * 24 + 8 * 12), 3)
+    assert pooled.device.type == table.device.type == "cuda"

@@ -58,7 +58,9 @@ def load(name: str) -> Any:
     return typer.main.get_command(single)
 
 
-app = typer.Typer(name="rcnn", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    name="rcnn", cls=LazyGroup, add_completion=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
 
 
 def _show_version(wanted: bool) -> None:
@@ -101,14 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         return _run(arguments)
-    except typer.TyperException as error:
-        return _bad_use(error)
-    except RcnnError as error:
-        return _report(str(error), BAD_USE)
-    except TrainingError as error:
-        return _report(str(error), FAILURE)
-    except typer.Abort:
-        return _report("stopped", FAILURE)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -116,8 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
     except Exception as error:
-        first_line = next(iter(str(error).strip().splitlines()), "no message")
-        return _report(f"{type(error).__name__}: {first_line} (more with: rcnn --debug COMMAND ...)", FAILURE)
+        log.debug("where it came from:", exc_info=True)
+        message, status = _explained(error)
+        print(f"rcnn: {message}", file=sys.stderr)
+        return status
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -130,14 +126,19 @@ def _run(arguments: Sequence[str] | None) -> int:
     return status or OK
 
 
-def _bad_use(error: typer.TyperException) -> int:
-    """Typer's message on one line, and where to look."""
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "rcnn"
-    return _report(f"{' '.join(error.format_message().split())}\nTry '{command} --help'.", BAD_USE)
-
-
-def _report(message: str, status: int) -> int:
-    log.debug("where it came from:", exc_info=True)
-    print(f"rcnn: {message}", file=sys.stderr)
-    return status
+def _explained(error: Exception) -> tuple[str, int]:
+    """What to tell the user, and the exit status."""
+    match error:
+        case typer.TyperException():
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "rcnn"
+            return f"{' '.join(error.format_message().split())}\nTry '{command} --help'.", BAD_USE
+        case RcnnError():
+            return str(error), BAD_USE
+        case TrainingError():
+            return str(error), FAILURE
+        case typer.Abort():
+            return "stopped", FAILURE
+        case _:
+            first_line = next(iter(str(error).strip().splitlines()), "no message")
+            return f"{type(error).__name__}: {first_line} (more with: rcnn --debug COMMAND ...)", FAILURE

@@ -39,7 +39,9 @@ def _join(readings: dict[str, CocoReading]) -> tuple[dict[str, list[Sample]], di
     sizes: dict[str, Size] = {}
     for split, reading in readings.items():
         ids = {name: name if count[name] == 1 else f"{split}/{name}" for name in reading.samples}
-        splits[split] = [replace(sample, id=ids[name]) for name, sample in reading.samples.items()]
+        splits[split] = [
+            sample if ids[name] == name else replace(sample, id=ids[name]) for name, sample in reading.samples.items()
+        ]
         sizes |= {ids[name]: size for name, size in reading.sizes.items()}
     return splits, sizes
 

@@ -151,7 +151,10 @@ def _object(annotation: Entry, names: Mapping[int, str]) -> TrueObject:
     box = numbers(written, name)
     if box[2] <= 0 or box[3] <= 0:
         raise DefectError("no-area", f"box {show(written)} (x, y, width, height) has no area", name)
-    area = annotation.get("area")
-    if not isinstance(area, int | float) or not 0 < area < math.inf:
-        area = None
-    return TrueObject(name, from_coco(box), written, crowd=bool(annotation.get("iscrowd")), area=area)
+    area, crowd = _area(annotation.get("area")), bool(annotation.get("iscrowd"))
+    return TrueObject(name, from_coco(box), written, crowd=crowd, area=area)
+
+
+def _area(value: object) -> float | None:
+    """Square pixels of the object's outline; None where the file tells none that can be."""
+    return float(value) if isinstance(value, int | float) and 0 < value < math.inf else None

@@ -36,7 +36,7 @@ def split_names(files: Sequence[Path], root: Path) -> dict[Path, str | None]:
     """The split of each file, all different; None for a single file that does not tell."""
     if len(files) == 1:
         return {files[0]: _told(_core(files[0]))}
-    names = {file: _told(_core(file)) or _told(file.parent.name) for file in files}
+    names = {file: _told(_core(file)) or _told(file.parent.relative_to(root).name) for file in files}
     for spell in (_core, lambda file: file.relative_to(root).with_suffix("").as_posix()):
         count = Counter(names.values())
         names = {file: name if name and count[name] == 1 else spell(file) for file, name in names.items()}

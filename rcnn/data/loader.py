@@ -213,7 +213,10 @@ class Batches:
     def epoch(self, number: int, skip: int = 0) -> Iterator[TruthBatch]:
         """The batches of epoch `number` after the first `skip`; the same for the same seed and number."""
         self.sampler.epoch, self.sampler.skip = number, skip
-        yield from self.loader
+        try:
+            yield from self.loader
+        except DataError as error:  # torch gives a worker's error its whole traceback for a message
+            raise DataError(str(error).strip().splitlines()[-1].removeprefix("rcnn.errors.DataError: ")) from error
 
 
 def check_class_names(samples: Sequence[Sample], class_names: Sequence[str]) -> None:

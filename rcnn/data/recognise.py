@@ -14,12 +14,12 @@ from rcnn.errors import DataError
 
 Format = Literal["voc", "coco"]
 
-READERS: dict[Format, Callable[[Path, int], OpenedData]] = {"voc": read_voc, "coco": read_coco}
+READERS: dict[str, Callable[[Path, int], OpenedData]] = {"voc": read_voc, "coco": read_coco}
 
 _LOOKED_FOR = "VOC (XML files that begin with <annotation>) or COCO (JSON with images, annotations and categories)"
 
 
-def open_data(path: Path, format: Format | None = None, seed: int = 0) -> OpenedData:
+def open_data(path: Path, format: str | None = None, seed: int = 0) -> OpenedData:
     """The data set at `path`, a folder or a COCO file, with findings on what is wrong in it.
 
     Defective objects and pictures are left out and reported; `enforce` decides what follows. `seed` draws the splits

@@ -8,11 +8,14 @@ from torch import Tensor
 
 
 def levels_of(boxes: Float[Tensor, "*N 4"], strides: Sequence[int]) -> Int[Tensor, "*N"]:
-    """The index of the pyramid level for each box: a box of 224 pixels is read at stride 16 (FPN, equation 1)."""
+    """The index of the pyramid level for each box: a box of 224 pixels is read at stride 16 (FPN, equation 1).
+
+    A box that is not finite still gets a level, so that no index made from it points outside of the table.
+    """
     sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
     octave = torch.floor(4 + torch.log2(torch.sqrt(sides[..., 0] * sides[..., 1]) / 224) + 1e-6)
     first, last = strides[0].bit_length() - 1, strides[-1].bit_length() - 1
-    return (octave.clamp(first, last) - first).to(torch.int64)
+    return (octave.nan_to_num(first).clamp(first, last) - first).to(torch.int64)
 
 
 def shapes_of(pyramid: Sequence[Float[Tensor, "B C _ _"]]) -> list[tuple[int, int]]:

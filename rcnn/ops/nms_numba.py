@@ -12,9 +12,11 @@ def nms_numba(
     boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, threshold: float, k: int
 ) -> tuple[Tensor, Tensor]:
     """`rcnn.ops.nms` for tensors on the CPU; same arguments, same answer as `nms_reference`."""
-    ranked = torch.where(valid & scores.isfinite(), scores.float(), -torch.inf)
+    counted = valid & scores.isfinite()
+    ranked = torch.where(counted, scores, -torch.inf)
+    groups = torch.where(counted, groups, 0)  # an empty place may hold any number
     order = ranked.argsort(dim=1, descending=True, stable=True)
-    counts = (ranked > -torch.inf).sum(dim=1)
+    counts = counted.sum(dim=1)
     group_count = int(groups.max()) + 1 if groups.numel() else 0
     kept = torch.zeros(boxes.shape[0], k, dtype=torch.int64)
     filled = torch.zeros(boxes.shape[0], dtype=torch.int64)

@@ -31,14 +31,14 @@ def roi_align_reference(
 
 def _grid(low: Tensor, high: Tensor, points: int, aligned: bool) -> Float[Tensor, "points"]:
     length = high - low if aligned else (high - low).clamp(min=1)
-    return low + (torch.arange(points, device=low.device) + 0.5) * length / points
+    return low + (torch.arange(points, device=low.device, dtype=low.dtype) + 0.5) * length / points
 
 
 def _bilinear(features: Float[Tensor, "C H W"], ys: Tensor, xs: Tensor) -> Tensor:
     """Values between the cells; the border cell's beyond it, 0 farther than one cell outside."""
     height, width = features.shape[1:]
     inside = (ys >= -1) & (ys <= height) & (xs >= -1) & (xs <= width)
-    y, x = ys.clamp(0, height - 1), xs.clamp(0, width - 1)
+    y, x = (torch.where(inside, at.clamp(0, n - 1), 0) for at, n in ((ys, height), (xs, width)))
     top, left = y.floor().long(), x.floor().long()
     bottom, right = (top + 1).clamp(max=height - 1), (left + 1).clamp(max=width - 1)
     dy, dx = y - top, x - left

@@ -61,7 +61,7 @@ def _backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple: 
     shapes, settings = ctx.shapes, ctx.settings  # type: ignore[attr-defined]
     rows = torch.ops.rcnn.roi_align_backward(grad, boxes, [n for shape in shapes for n in shape], *settings)
     cells = [h * w for h, w in shapes]
-    levels = rows.view(boxes.shape[0], sum(cells), -1).split(cells, dim=1)
+    levels = rows.view(boxes.shape[0], sum(cells), grad.shape[1]).split(cells, dim=1)
     grads = [level.unflatten(1, shape).permute(0, 3, 1, 2) for level, shape in zip(levels, shapes, strict=True)]
     return grads, None, None, None, None, None
 
@@ -72,9 +72,11 @@ def _roi_align_backward(
 ) -> Tensor:
     pairs = list(zip(shapes[::2], shapes[1::2], strict=True))
     indices, weights = _bags(pairs, boxes, strides, size, sampling, aligned)
-    rows = grad.permute(0, 2, 3, 1).reshape(len(indices), -1)
+    rows = grad.permute(0, 2, 3, 1).reshape(len(indices), grad.shape[1])
+    if rows.device.type == "cpu":  # adds in the type of `rows`, and a sum of many in half precision stands still
+        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
     table_rows = boxes.shape[0] * sum(h * w for h, w in pairs)
-    return _scatter(rows, indices, weights.to(rows.dtype), table_rows)
+    return _scatter(rows, indices, weights.to(rows.dtype), table_rows).to(grad.dtype)
 
 
 @_roi_align_backward.register_fake
@@ -134,11 +136,11 @@ def _samples(
 ) -> tuple[Int[Tensor, "B P size samples"], Float[Tensor, "B P size samples"]]:
     """Along one axis: the two cells beside every sample point of every bin, and what each counts."""
     length = high - low if aligned else (high - low).clamp(min=1)
-    places = (torch.arange(size * sampling, device=low.device) + 0.5) / sampling  # in bins
+    places = (torch.arange(size * sampling, device=low.device, dtype=low.dtype) + 0.5) / sampling  # in bins
     points = low[..., None] + places * (length / size)[..., None]  # [B, P, size * sampling]
     last = extent[..., None] - 1
     inside = (points >= -1) & (points <= last + 1)
-    points = torch.minimum(points.clamp(min=0), last.to(points.dtype))
+    points = torch.where(inside, torch.minimum(points.clamp(min=0), last.to(points.dtype)), 0)  # also where it is NaN
     cell = points.floor()
     fraction = points - cell
     cell = cell.to(torch.int64)

@@ -50,12 +50,13 @@ class _Loader(yaml.SafeLoader):
     """YAML as people mean it: 1e-3 is a number (YAML 1.1 wants 1.0e-3), and a key may stand only once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
+        seen: list[object] = []
         for key, _ in node.value:
-            if keys.count(key.value) > 1:
+            if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     problem=f"{key.value} is given twice", problem_mark=key.start_mark
                 )
+            seen.append(key.value)
         return super().construct_mapping(node, deep)
 
 

@@ -1,0 +1,62 @@
+"""`rcnn evaluate`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from rcnn import api
+from rcnn.data import Format, Policy
+from rcnn.evaluation import Evaluation, Protocol
+from rcnn.runs import write_text
+
+_console = Console(highlight=False)
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help="The folder of a run, or torchvision:NAME.")],
+    data: Annotated[Path, typer.Argument(help="A folder in VOC or COCO form, or a COCO file.")],
+    split: Annotated[str, typer.Option(help="The part of the data to measure on.")] = "test",
+    protocol: Annotated[Protocol, typer.Option(help="How AP is computed.")] = "coco",
+    weights: Annotated[str, typer.Option(help="best, last, or for torchvision:NAME a file.")] = "best",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where it is fast.")] = "fp32",
+    bad_boxes: Annotated[Policy, typer.Option(help="What to do about defective boxes and pictures.")] = "drop",
+    data_format: Annotated[Format | None, typer.Option("--format", help="Of the data; else recognised.")] = None,
+) -> None:
+    """Measure a trained detector on a data set.
+
+    Before anything is measured, the truth itself is scored as if it had been predicted: it must reach 1.
+    """
+    detector = api.load_named(run, weights, device, precision)
+    dataset = api.read_data(data, bad_boxes, data_format)
+    samples = api.evaluation_samples(detector, dataset, split, Path(run))
+    steps = iter(track(range(len(samples)), "detecting", console=_console, disable=not _console.is_terminal))
+    result, seconds = api.evaluate_detector(detector, samples, protocol, batch, lambda: next(steps, None))
+    show(result, split, seconds)
+    if json_file:
+        numbers: dict[str, Any] = {"split": split, **result.to_json(), "seconds_per_image": seconds}
+        write_text(json_file, json.dumps(numbers, indent=2) + "\n")
+
+
+def show(result: Evaluation, split: str, seconds: float) -> None:
+    """The numbers as tables."""
+    _console.print(f"{result.protocol} protocol, split {split}: {result.pictures} pictures, {seconds:.3f} s a picture")
+    _console.print("  ".join(f"{name} {_number(value)}" for name, value in result.metrics.items()))
+    columns = list(next(iter(result.per_class.values()), {}))
+    table = Table("class", *columns, box=None, pad_edge=False)
+    for name, numbers in result.per_class.items():
+        table.add_row(name, *(_number(numbers[column]) for column in columns))
+    _console.print(table)
+    for warning in result.warnings:
+        _console.print(f"note: {warning}")
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.3f}"  # noqa: PLR0124

@@ -1,0 +1,111 @@
+"""`rcnn predict`."""
+
+import glob
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from rcnn import api
+from rcnn.data import read_picture
+from rcnn.errors import DataError, RcnnError
+from rcnn.inference.draw import draw
+from rcnn.runs import write_text
+from rcnn.structures import Detections
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm"}
+
+
+def predict(
+    run: Annotated[str, typer.Argument(help="The folder of a run, or torchvision:NAME.")],
+    pictures: Annotated[list[str], typer.Argument(help="Files, folders, or patterns such as 'photos/*.jpg'.")],
+    out: Annotated[Path, typer.Option(help="Folder for the drawn pictures.")],
+    score: Annotated[float, typer.Option(min=0, max=1, help="Least score of a detection.")] = 0.5,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the detections here.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 1,
+    weights: Annotated[str, typer.Option(help="best, last, or for torchvision:NAME a file.")] = "best",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where it is fast.")] = "fp32",
+) -> int:
+    """Find the objects in pictures, and draw them.
+
+    A picture that cannot be read is reported and skipped; the others are done, and the exit status is 1.
+    """
+    files = find_pictures(pictures)
+    detector = api.load_named(run, weights, device, precision)
+    out.mkdir(parents=True, exist_ok=True)
+    names = drawn_names(files)
+    rows: list[dict[str, Any]] = []
+    bad = 0
+    for number, (file, found) in enumerate(zip(files, detector.predict_each(files, batch, score), strict=True), 1):
+        if isinstance(found, DataError):
+            bad += 1
+            print(f"rcnn: skipped {found}", file=sys.stderr)
+            continue
+        draw(read_picture(file), found).save(out / names[file], quality=92)
+        rows += coco_rows(found, number, file)
+        print(f"{file}: {summary(found)}")
+    if json_file:
+        write_text(json_file, json.dumps(rows, indent=1) + "\n")
+    print(f"{len(files) - bad} of {len(files)} pictures drawn in {out}")
+    return 1 if bad else 0
+
+
+def find_pictures(patterns: Sequence[str]) -> list[Path]:
+    """The files that arguments name, each once; raises RcnnError for an argument that names none."""
+    files: dict[Path, None] = {}
+    for pattern in patterns:
+        found = list(_matching(pattern))
+        if not found:
+            raise RcnnError(f"{pattern}: no picture there; give files, folders, or patterns such as 'photos/*.jpg'")
+        files |= dict.fromkeys(found)
+    return list(files)
+
+
+def _matching(pattern: str) -> Iterator[Path]:
+    path = Path(pattern)
+    if path.is_dir():
+        yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    elif path.exists():
+        yield path
+    else:
+        yield from (Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file())
+
+
+def drawn_names(files: Sequence[Path]) -> dict[Path, str]:
+    """A name for each drawn picture: the file's own, with a number behind it where two files share one."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for file in files:
+        name, number = f"{file.stem}.jpg", 1
+        while name in taken:
+            number += 1
+            name = f"{file.stem}-{number}.jpg"
+        taken.add(name)
+        names[file] = name
+    return names
+
+
+def coco_rows(found: Detections, number: int, file: Path) -> list[dict[str, Any]]:
+    """Detections as COCO results, with file and class names beside the numbers."""
+    rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), found.names, strict=True)
+    return [
+        {
+            "image_id": number,
+            "file_name": str(file),
+            "category_id": label,
+            "category_name": name,
+            "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
+            "score": round(score, 5),
+        }
+        for (x1, y1, x2, y2), score, label, name in rows
+    ]
+
+
+def summary(found: Detections) -> str:
+    """How many of what."""
+    names = found.names
+    return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "nothing found"

@@ -1,0 +1,112 @@
+"""What training looks like on the screen: a plan, then bars on a terminal, plain lines elsewhere."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from rcnn.api import Prepared
+from rcnn.training.journal import Journal
+from rcnn.training.loop import Progress as EpochProgress
+
+_console = Console(highlight=False)
+LINES_PER_EPOCH = 5  # where there is no terminal
+
+
+class TrainingProgress(Journal):
+    """Shows each step: losses, pictures per second, time to the end of the epoch, memory."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+        self.bar = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[state]}"), console=_console)
+        self.task: TaskID | None = None
+        self.batches = 1
+
+    def __enter__(self) -> "TrainingProgress":
+        """Begin to draw."""
+        if _console.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        """Leave the screen in order."""
+        self.bar.stop()
+
+    def epoch_started(self, epoch: int, epochs: int, batches: int) -> None:
+        """A new bar."""
+        self.batches = batches
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+        self.task = self.bar.add_task(f"epoch {epoch}/{epochs}", total=batches, state="")
+
+    def stepped(self, progress: EpochProgress, lr: float) -> None:
+        """Move the bar; without a terminal, a line now and then."""
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses().items())
+        speed = progress.pictures / max(progress.seconds, 1e-9)
+        state = f"{losses}  lr {lr:.2g}  {speed:.2f} pictures/s  {_memory()}"
+        if self.task is not None:
+            self.bar.update(self.task, completed=progress.batches, state=state)
+        every = max(1, self.batches // LINES_PER_EPOCH)
+        if not _console.is_terminal and progress.batches % every == 0:
+            print(f"epoch {progress.epoch}  {progress.batches}/{self.batches}  {state}", flush=True)
+
+
+def show_plan(prepared: Prepared) -> None:
+    """What is about to be trained on what: data, weights, what is frozen, the rate."""
+    session, training = prepared.session, prepared.config.training
+    for role, batches in (("train", session.train), ("val", session.val)):
+        if batches is not None:
+            _console.print(f"{role:5}  {_summary(batches.samples)}")
+    _console.print(f"classes  {', '.join(prepared.class_names)}")
+    _console.print(_parts(prepared))
+    scaled = f" ({training.lr:g} for 16 pictures a step)" if training.optimizer == "sgd" else ""
+    pictures = training.batch * training.accumulate
+    trainer = session.trainer
+    _console.print(
+        f"{training.optimizer}, rate {trainer.lr:g} for {pictures} pictures a step{scaled}; "
+        f"{'bf16' if trainer.bf16 else 'fp32'} on {trainer.device}; run in {session.folder.path}"
+    )
+
+
+def _summary(samples: Sequence[Any]) -> str:
+    objects, empty = sum(len(s.names) for s in samples), sum(not s.names for s in samples)
+    return f"{len(samples)} pictures, {objects} objects, {empty} pictures without any"
+
+
+def _parts(prepared: Prepared) -> Table:
+    """For each part of the network: tensors from pretrained weights, parameters that train, parameters that do not."""
+    model, report = prepared.session.model, prepared.report
+    table = Table("part", "pretrained tensors", "left as they were", "training", "frozen", box=None, pad_edge=False)
+    loads = {f"backbone.body.{part}": (loaded, kept) for part, loaded, kept in (report.rows() if report else ())}
+    for name in _part_names(model):
+        parameters = [p for n, p in model.named_parameters() if n.startswith(f"{name}.")]
+        counts = [sum(p.numel() for p in parameters if p.requires_grad is wanted) for wanted in (True, False)]
+        loaded, kept = loads.get(name, ("-", "-"))
+        table.add_row(name, str(loaded), str(kept), *(f"{count:,}" for count in counts))
+    for name in report.skipped if report else ():
+        table.add_row(f"[dim]of the file, not used: {name}")
+    return table
+
+
+def _part_names(model: Any) -> list[str]:
+    body = [f"backbone.body.{name}" for name, part in model.backbone.body.named_children() if any(part.parameters())]
+    return [*body, "backbone.fpn", "rpn", "head"]
+
+
+def _memory() -> str:
+    """The most memory used so far: the GPU's where there is one, else the process's."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
+    if sys.platform == "win32":
+        return ""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GiB"
