@@ -39,7 +39,8 @@ def match(candidates: Float[Tensor, "_ N 4"], targets: Targets, train_difficult:
     index = torch.zeros(shape, dtype=torch.int64, device=iou.device)
     best, ignored = torch.zeros_like(iou, dtype=torch.bool), torch.zeros_like(iou, dtype=torch.bool)
     sides = area(candidates)[..., None]  # [_, N, 1]
-    for start in range(0, targets.boxes.shape[1], BLOCK):
+    count = targets.boxes.shape[1] if candidates.shape[1] else 0  # no maximum over no candidates
+    for start in range(0, count, BLOCK):
         block = slice(start, start + BLOCK)
         common = intersection(candidates, targets.boxes[:, block])  # [B, N, BLOCK]
         union = area(targets.boxes[:, block])[:, None] + sides - common

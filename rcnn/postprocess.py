@@ -44,10 +44,10 @@ class Postprocess:
         region, label = top.indices // classes, top.indices % classes + 1
         boxes = self._boxes(proposals.boxes, deltas, region, label, batch)
         valid = (top.values > self.score) & has_side(boxes, SMALLEST_SIDE)
-        index, kept = nms(boxes, top.values, label, valid, self.nms, self.detections)
+        index, kept = nms(boxes, top.values, label, valid, self.nms, min(self.detections, boxes.shape[1]))
         return PaddedDetections(
-            boxes=_take(boxes * _to_original(batch), index) * kept[..., None],
-            scores=top.values.gather(1, index) * kept,
+            boxes=torch.where(kept[..., None], _take(boxes * _to_original(batch), index), 0),
+            scores=torch.where(kept, top.values.gather(1, index), 0),
             labels=label.gather(1, index) * kept,
             valid=kept,
             complete=(found <= self.candidates) | kept.all(dim=1),

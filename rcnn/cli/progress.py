@@ -94,7 +94,11 @@ def _parts(prepared: Prepared) -> Table:
 
 
 def _part_names(model: Any) -> list[str]:
-    body = [f"backbone.body.{name}" for name, part in model.backbone.body.named_children() if any(part.parameters())]
+    body = [
+        f"backbone.body.{name}"
+        for name, part in model.backbone.body.named_children()
+        if next(part.parameters(), None) is not None
+    ]
     return [*body, "backbone.fpn", "rpn", "head"]
 
 

@@ -22,7 +22,8 @@ def nms(
     """The best `k` boxes of each picture that no better box of the same group overlaps by more than `threshold`.
 
     Returns their indices, best first, and which of the k places are filled; an empty place has index 0.
-    Groups are small numbers from 0. Equal scores are taken in the order given. Boxes that are not `valid`, or have no finite score, never count.
+    Groups are small numbers from 0. Equal scores are taken in the order given. Boxes that are not `valid`, or have no
+    finite score, never count.
     """
     return torch.ops.rcnn.nms(boxes, scores, groups, valid, threshold, k)
 
