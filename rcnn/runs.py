@@ -53,14 +53,17 @@ class RunFolder:
         """TensorBoard's files."""
         return self.path / "events"
 
+    def refuse_existing(self, overwrite: bool) -> None:
+        """Raise ConfigError if the folder exists, unless it may be overwritten."""
+        if self.path.exists() and not overwrite:
+            raise ConfigError(f"{self.path}: exists; pass --resume to go on with it, or --overwrite to begin anew")
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"{self.path}: a file; give --out the name of a folder")
+
     def create(self, overwrite: bool) -> None:
-        """Make the folder; one that exists is refused, or loses the files of the run before with `overwrite`."""
-        if self.path.exists():
-            if not overwrite:
-                raise ConfigError(f"{self.path}: exists; pass --resume to go on with it, or --overwrite to begin anew")
-            if not self.path.is_dir():
-                raise ConfigError(f"{self.path}: a file; give --out the name of a folder")
-            self._clear()
+        """Make the folder; with `overwrite` one that exists loses the files of the run before."""
+        self.refuse_existing(overwrite)
+        self._clear()
         self.path.mkdir(parents=True, exist_ok=True)
 
     def _clear(self) -> None:

@@ -1,0 +1,21 @@
+"""The library from outside: train, load and evaluate, as functions of plain values."""
+
+from rcnn.api.data import Data, read_data
+from rcnn.api.loading import load, load_named, stored_config
+from rcnn.api.measuring import evaluate_detector, evaluation_samples, measure
+from rcnn.api.training import DEFAULT_PRESET, Prepared, prepare_training, train
+
+__all__ = [
+    "DEFAULT_PRESET",
+    "Data",
+    "Prepared",
+    "evaluate_detector",
+    "evaluation_samples",
+    "load",
+    "load_named",
+    "measure",
+    "prepare_training",
+    "read_data",
+    "stored_config",
+    "train",
+]

@@ -1,0 +1,45 @@
+"""A data set for training and measuring: looked at as a whole, then by split."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from rcnn.data import Format, Policy, check_pictures, enforce, every_sample, open_data, samples_of
+from rcnn.errors import ConfigError
+from rcnn.runs import RunFolder
+from rcnn.sample import DataSet, Sample
+
+Data = Path | str | DataSet
+"""Where a data set is, or the data set itself."""
+
+
+def read_data(data: Data, bad_boxes: Policy = "fail", format: Format | None = None) -> DataSet:
+    """A data set whose pictures and boxes have all been looked at; one given as samples is taken as it is.
+
+    Raises DataError with the list of defects, unless `bad_boxes` says to drop them.
+    """
+    if isinstance(data, DataSet):
+        return data
+    opened = open_data(Path(data), format)
+    findings = opened.findings + check_pictures(every_sample(opened.dataset), sizes=opened.sizes)
+    return enforce(opened.dataset, findings, bad_boxes, str(data))
+
+
+def split(dataset: DataSet, name: str) -> list[Sample]:
+    """The samples of a split; raises ConfigError where there are none."""
+    samples = samples_of(dataset, name)
+    if not samples:
+        raise ConfigError(f"split '{name}': has no pictures; choose another with --train-split or --val-split")
+    return samples
+
+
+def with_splits_of(folder: RunFolder, dataset: DataSet) -> DataSet:
+    """The data set split as it was when the run began; for data without splits of its own, which may have grown."""
+    if not dataset.drawn:
+        return dataset
+    if not folder.splits.is_file():
+        return dataset
+    by_id = {sample.id: sample for sample in every_sample(dataset)}
+    stored = json.loads(folder.splits.read_text("utf-8"))
+    splits = {name: [by_id[key] for key in ids if key in by_id] for name, ids in stored.items()}
+    return replace(dataset, splits={name: part for name, part in splits.items() if part}) if splits else dataset

@@ -1,0 +1,73 @@
+"""From a name to a detector."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from rcnn import build
+from rcnn.compat.torchvision import load_torchvision
+from rcnn.config import Config
+from rcnn.errors import ConfigError, WeightsError
+from rcnn.inference.predictor import Detector
+from rcnn.runs import RunFolder, read_metadata, read_tensors
+from rcnn.training.checkpoint import model_tensors
+from rcnn.training.session import choose_device, computes_bf16
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def load(
+    source: Path | str,
+    device: str = "auto",
+    *,
+    which: Literal["best", "last"] = "best",
+    weights: Path | str | None = None,
+    precision: Precision = "fp32",
+) -> Detector:
+    """A detector from the folder of a run, one of its files, or `torchvision:NAME` (with its `weights` in a file)."""
+    where = choose_device(device)
+    bf16 = uses_bf16(precision, where)
+    if str(source).startswith("torchvision:"):
+        return load_torchvision(str(source).removeprefix("torchvision:"), weights, where, bf16)
+    path = Path(source)
+    if not path.exists():
+        raise WeightsError(f"{source}: no such run; pass the folder that rcnn train wrote, or torchvision:NAME")
+    if path.is_dir():
+        path = RunFolder(path).best if which == "best" else RunFolder(path).last
+    tensors, metadata = read_tensors(path)
+    config = config_of(metadata, path)
+    model, _ = build.detector(config.model, len(metadata["class_names"]))
+    model.load_state_dict(model_tensors(tensors) or tensors)
+    return Detector(
+        model, build.preprocess(config.input), metadata["class_names"], where, bf16, config.input.max_pixels
+    )
+
+
+def load_named(run: str, weights: str, device: str, precision: Precision) -> Detector:
+    """A detector as command lines name it: `weights` is `best` or `last`, or a file for `torchvision:NAME`."""
+    if run.startswith("torchvision:"):
+        return load(run, device, weights=None if weights in ("best", "last") else weights, precision=precision)
+    if weights not in ("best", "last"):
+        raise ConfigError(f"--weights {weights}: give best or last, the two that a run keeps")
+    return load(run, device, which="last" if weights == "last" else "best", precision=precision)
+
+
+def stored_config(run: Path) -> Config:
+    """The settings that a run began with."""
+    path = RunFolder(run).last
+    return config_of(read_metadata(path), path)
+
+
+def uses_bf16(precision: Precision, device: torch.device) -> bool:
+    """Whether to compute in bf16."""
+    return precision == "bf16" or (precision == "auto" and computes_bf16(device))
+
+
+def config_of(metadata: Mapping[str, Any], path: Path) -> Config:
+    """The settings in a run's metadata; `path` is for the message if they are of another version."""
+    try:
+        return Config.model_validate(metadata["config"])
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f"{path}: its settings are not of this version ({str(error).splitlines()[0]})") from error

@@ -1,0 +1,64 @@
+"""How good a detector is on a data set."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rcnn.api.data import Data, read_data, with_splits_of
+from rcnn.api.loading import load_named
+from rcnn.data import samples_of
+from rcnn.errors import ConfigError
+from rcnn.evaluation import Evaluation, Protocol, check_protocol, evaluate
+from rcnn.inference.predictor import Detector
+from rcnn.runs import RunFolder
+from rcnn.sample import DataSet, Sample
+
+
+def measure(
+    run: Path | str,
+    data: Data,
+    split: str = "test",
+    protocol: Protocol = "coco",
+    weights: str = "best",
+    batch: int = 1,
+    device: str = "auto",
+) -> Evaluation:
+    """What `rcnn evaluate` says, as numbers: a run, or `torchvision:NAME`, on a split of a data set."""
+    detector = load_named(str(run), weights, device, "fp32")
+    samples = evaluation_samples(detector, read_data(data, "drop"), split, Path(run))
+    return evaluate_detector(detector, samples, protocol, batch)[0]
+
+
+def evaluate_detector(
+    detector: Detector,
+    samples: Sequence[Sample],
+    protocol: Protocol = "coco",
+    batch: int = 4,
+    on_picture: Callable[[], object] = lambda: None,
+) -> tuple[Evaluation, float]:
+    """Detections of the samples, held against their truth, and the seconds a picture that detecting took.
+
+    The protocol is checked on the truth itself first.
+    """
+    notes = check_protocol(samples, detector.class_names, protocol)
+    found, before, began = [], detector.incomplete, time.perf_counter()
+    for detections in detector.predict((sample.picture for sample in samples), batch):
+        found.append(detections)
+        on_picture()
+    seconds = (time.perf_counter() - began) / max(1, len(samples))
+    if cut := detector.incomplete - before:
+        notes += (f"{cut} pictures had more candidates than the cap; raise model.detections.candidates",)
+    result = evaluate(samples, found, detector.class_names, protocol)
+    return replace(result, warnings=notes + result.warnings), seconds
+
+
+def evaluation_samples(detector: Detector, dataset: DataSet, split: str, run: Path | None) -> list[Sample]:
+    """The samples of a split; where splits were drawn, as they were when the run was trained."""
+    samples = samples_of(with_splits_of(RunFolder(run), dataset) if run else dataset, split)
+    if missing := set(dataset.class_names) - set(detector.class_names):
+        raise ConfigError(
+            f"the data has class {sorted(missing)[0]!r}, which the model does not know "
+            f"({', '.join(detector.class_names)}); evaluate on data of the same classes"
+        )
+    return samples

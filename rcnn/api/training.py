@@ -1,0 +1,192 @@
+"""From data and settings to a run that can begin, and a run that has ended."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rcnn import build
+from rcnn.api.data import Data, read_data, split, with_splits_of
+from rcnn.api.loading import config_of, load, uses_bf16
+from rcnn.api.measuring import evaluate_detector
+from rcnn.backbones import LoadReport
+from rcnn.config import Config
+from rcnn.data import Format, Policy
+from rcnn.data.loader import Batches
+from rcnn.errors import ConfigError
+from rcnn.inference.predictor import Detector
+from rcnn.methods.faster_rcnn import FasterRCNN
+from rcnn.presets.overrides import preset
+from rcnn.presets.yaml import to_yaml
+from rcnn.runs import RunFolder, read_metadata, write_text
+from rcnn.sample import DataSet
+from rcnn.training.journal import Journal
+from rcnn.training.loop import Trainer
+from rcnn.training.optim import make_optimizer
+from rcnn.training.session import Listener, Session, choose_device
+
+DEFAULT_PRESET = "faster-rcnn-mobilenet-fpn"
+Weights = Path | str | None
+"""A file; `none` for random weights; None for torchvision's."""
+_MAY_CHANGE = {"training.workers"}  # between a run's beginning and its resumption
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can begin: what the command line shows before it does."""
+
+    session: Session
+    config: Config
+    class_names: tuple[str, ...]
+    report: LoadReport | None
+    """What of the pretrained weights fitted; None without them."""
+
+
+def prepare_training(
+    data: Data,
+    out: Path | str,
+    listener: Listener,
+    config: Config | None = None,
+    *,
+    train_split: str | None = None,
+    val_split: str | None = None,
+    backbone_weights: Weights = None,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    bad_boxes: Policy = "fail",
+    format: Format | None = None,
+) -> Prepared:
+    """Read the data, build the network and make the run's folder.
+
+    Splits are `train` and `val` unless named; `val_split` may be `none`: then the newest weights count as the best.
+    With `resume` they, and the settings where `config` is None, are those that the run began with.
+    """
+    folder = RunFolder(Path(out))
+    stored = read_metadata(folder.last) if resume else None
+    if stored is None:
+        folder.refuse_existing(overwrite)
+    dataset = read_data(data, bad_boxes, format)
+    if stored is not None:
+        dataset = with_splits_of(folder, dataset)
+    config = build.resolved(_settings(config, stored, folder), str(backbone_weights) != "none")
+    metadata = _metadata(stored, config, dataset.class_names, train_split, val_split)
+    if stored is not None:
+        _refuse_changes(stored, metadata)
+    model, report = _network(config, dataset.class_names, backbone_weights, fetch=stored is None)
+    session = _session(model, config, folder, metadata, dataset, device, listener)
+    if stored is not None:
+        session.resume()
+    else:
+        _begin(folder, overwrite, config, dataset)
+    return Prepared(session, config, dataset.class_names, report)
+
+
+def train(data: Data, out: Path | str, config: Config | str | None = None, **options: Any) -> Detector:
+    """Train a detector and return the best one; options are those of `prepare_training`.
+
+    `config` may be the name of a preset. Training to the end leaves the run in the folder `out`. Raises
+    KeyboardInterrupt, with the state saved, when asked to stop by Ctrl-C or SIGTERM.
+    """
+    settings = preset(config) if isinstance(config, str) else config
+    options.setdefault("listener", Journal(RunFolder(Path(out)).events))
+    prepare_training(data, out, config=settings, **options).session.run()
+    return load(out, device=options.get("device", "auto"))
+
+
+def _settings(given: Config | None, stored: Mapping[str, Any] | None, folder: RunFolder) -> Config:
+    if given is not None:
+        return given
+    return preset(DEFAULT_PRESET) if stored is None else config_of(stored, folder.last)
+
+
+def _metadata(
+    stored: Mapping[str, Any] | None,
+    config: Config,
+    class_names: Sequence[str],
+    train_split: str | None,
+    val_split: str | None,
+) -> dict[str, Any]:
+    """What a run's files say of it, beside its weights."""
+    begun = stored["splits"] if stored else {"train": "train", "val": "val"}
+    splits = {"train": train_split or begun["train"], "val": val_split or begun["val"]}
+    return {"config": config.model_dump(mode="json"), "class_names": list(class_names), "splits": splits}
+
+
+def _network(
+    config: Config, class_names: Sequence[str], weights: Weights, fetch: bool
+) -> tuple[FasterRCNN, LoadReport | None]:
+    """The network with its first weights; without `fetch` random ones, for a run whose own are about to be read."""
+    torch.manual_seed(config.training.seed)
+    source = Path(weights) if weights and str(weights) != "none" else None
+    return build.detector(config.model, len(class_names), source, fetch and str(weights) != "none")
+
+
+def _begin(folder: RunFolder, overwrite: bool, config: Config, dataset: DataSet) -> None:
+    """Make the folder, now that all else is in order, and write down what is about to happen."""
+    folder.create(overwrite)
+    write_text(folder.config, to_yaml(config))
+    write_text(folder.splits, json.dumps({name: [s.id for s in part] for name, part in dataset.splits.items()}))
+
+
+def _session(
+    model: FasterRCNN,
+    config: Config,
+    folder: RunFolder,
+    metadata: Mapping[str, Any],
+    dataset: DataSet,
+    device: str,
+    listener: Listener,
+) -> Session:
+    settings, where = config.training, choose_device(device)
+    splits, class_names = metadata["splits"], dataset.class_names
+    train = split(dataset, splits["train"])
+    val = [] if splits["val"] == "none" else split(dataset, splits["val"])
+    preprocess = build.preprocess(config.input)
+    model = model.to(where)
+    workers, seed = settings.workers, settings.seed
+    batches = Batches(train, class_names, preprocess, settings.batch, build.augment(settings), seed, workers)
+    val_batches = Batches(val, class_names, preprocess, settings.batch, None, seed, 0, False) if val else None
+    optimizer = build.optimizer_settings(settings)
+    steps = settings.epochs * -(-len(batches) // settings.accumulate)
+    trainer = Trainer(
+        build.objective(model, config),
+        make_optimizer(model, optimizer),
+        build.schedule(settings, steps),
+        optimizer.lr,
+        where,
+        uses_bf16(settings.precision, where),
+        settings.accumulate,
+        settings.clip,
+    )
+    detector = Detector(model, preprocess, class_names, where, max_pixels=config.input.max_pixels)
+
+    def judge() -> dict[str, float]:
+        result, _ = evaluate_detector(detector, val, batch=settings.batch)
+        return {name: result.metrics[name] for name in ("AP", "AP50")}
+
+    return Session(trainer, model, folder, metadata, settings.epochs, batches, val_batches, judge, listener)
+
+
+def _refuse_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """A resumed run goes on as it began: nothing that shapes it may have changed."""
+    if stored["class_names"] != now["class_names"]:
+        raise ConfigError(f"--resume: the run has classes {', '.join(stored['class_names'])}; the data has others")
+    before, after = (_flat(m["config"]) | _flat(m["splits"], "split ") for m in (stored, now))
+    changed = [key for key in after if after[key] != before.get(key) and key not in _MAY_CHANGE]
+    if changed:
+        key = changed[0]
+        raise ConfigError(
+            f"--resume: {key} is {after[key]}, but the run began with {before.get(key)}; resume with that"
+        )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    rows: dict[str, Any] = {}
+    for key, value in tree.items():
+        rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return rows
