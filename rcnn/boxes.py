@@ -18,7 +18,7 @@ def area(boxes: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N"]:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def intersection(a: Float[Tensor, "*B N 4"], b: Float[Tensor, "*B M 4"]) -> Float[Tensor, "*B N M"]:
+def intersection(a: Float[Tensor, "*#B N 4"], b: Float[Tensor, "*#B M 4"]) -> Float[Tensor, "*#B N M"]:
     """Common areas of every pair."""
     low = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])
     high = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
@@ -26,7 +26,7 @@ def intersection(a: Float[Tensor, "*B N 4"], b: Float[Tensor, "*B M 4"]) -> Floa
     return sides[..., 0] * sides[..., 1]
 
 
-def iou(a: Float[Tensor, "*B N 4"], b: Float[Tensor, "*B M 4"]) -> Float[Tensor, "*B N M"]:
+def iou(a: Float[Tensor, "*#B N 4"], b: Float[Tensor, "*#B M 4"]) -> Float[Tensor, "*#B N M"]:
     """Intersection over union of every pair; 0 where both boxes are without area."""
     common = intersection(a, b)
     union = area(a)[..., :, None] + area(b)[..., None, :] - common

@@ -57,8 +57,8 @@ class RunFolder:
         """Raise ConfigError if the folder exists, unless it may be overwritten."""
         if self.path.exists() and not overwrite:
             raise ConfigError(f"{self.path}: exists; pass --resume to go on with it, or --overwrite to begin anew")
-        if self.path.exists() and not self.path.is_dir():
-            raise ConfigError(f"{self.path}: a file; give --out the name of a folder")
+        if any(place.exists() and not place.is_dir() for place in (self.path, *self.path.parents)):
+            raise ConfigError(f"{self.path}: a file, or inside of one; give --out the name of a folder")
 
     def create(self, overwrite: bool) -> None:
         """Make the folder; with `overwrite` one that exists loses the files of the run before."""

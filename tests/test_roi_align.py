@@ -95,7 +95,9 @@ def test_a_pyramid_is_torchvisions(kernel):
 
 def test_levels_are_the_loops_at_their_edges():
     sides = [224 * 2.0**k for k in range(-5, 4)]
-    boxes = torch.tensor([[0, 0, s + d, s + d] for s in sides for d in (-0.5, 0, 0.5)] + [[5.0, 5, 5, 5], [9, 9, 1, 1]])
+    boxes = torch.tensor(
+        [[0, 0, s + d, s + d] for s in sides for d in (-0.5, -3e-7 * s, 0, 0.5)] + [[5.0, 5, 5, 5], [9, 9, 1, 1]]
+    )
     assert levels_of(boxes, STRIDES).tolist() == [loop_level(box, STRIDES) for box in boxes.tolist()]
 
 

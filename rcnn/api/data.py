@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rcnn.data import Format, Policy, check_pictures, enforce, every_sample, open_data, samples_of
-from rcnn.errors import ConfigError
+from rcnn.errors import ConfigError, DataError
 from rcnn.runs import RunFolder
 from rcnn.sample import DataSet, Sample
 
@@ -25,11 +25,14 @@ def read_data(data: Data, bad_boxes: Policy = "fail", format: Format | None = No
     return enforce(opened.dataset, findings, bad_boxes, str(data))
 
 
-def split(dataset: DataSet, name: str) -> list[Sample]:
-    """The samples of a split; raises ConfigError where there are none."""
-    samples = samples_of(dataset, name)
+def split(dataset: DataSet, name: str, advice: str) -> list[Sample]:
+    """The samples of a split; raises an error with `advice` on what to pass instead where there are none."""
+    try:
+        samples = samples_of(dataset, name)
+    except DataError as error:
+        raise DataError(f"{error}; pass {advice}") from error
     if not samples:
-        raise ConfigError(f"split '{name}': has no pictures; choose another with --train-split or --val-split")
+        raise ConfigError(f"split '{name}': has no pictures; pass {advice}")
     return samples
 
 

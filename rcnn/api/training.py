@@ -1,6 +1,7 @@
 """From data and settings to a run that can begin, and a run that has ended."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,8 @@ def prepare_training(
     With `resume` they, and the settings where `config` is None, are those that the run began with.
     """
     folder = RunFolder(Path(out))
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite: give one of them")
     stored = read_metadata(folder.last) if resume else None
     if stored is None:
         folder.refuse_existing(overwrite)
@@ -143,8 +146,8 @@ def _session(
 ) -> Session:
     settings, where = config.training, choose_device(device)
     splits, class_names = metadata["splits"], dataset.class_names
-    train = split(dataset, splits["train"])
-    val = [] if splits["val"] == "none" else split(dataset, splits["val"])
+    train = split(dataset, splits["train"], "--train-split NAME")
+    val = [] if splits["val"] == "none" else split(dataset, splits["val"], "--val-split NAME or none")
     preprocess = build.preprocess(config.input)
     model = model.to(where)
     workers, seed = settings.workers, settings.seed
@@ -166,7 +169,8 @@ def _session(
 
     def judge() -> dict[str, float]:
         result, _ = evaluate_detector(detector, val, batch=settings.batch)
-        return {name: result.metrics[name] for name in ("AP", "AP50")}
+        known = {name: result.metrics[name] for name in ("AP", "AP50")}
+        return {name: value for name, value in known.items() if not math.isnan(value)}
 
     return Session(trainer, model, folder, metadata, settings.epochs, batches, val_batches, judge, listener)
 

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +70,7 @@ def download_state(network: str) -> Mapping[str, Tensor]:
         raise WeightsError(f"{network}: has no published weights; pass --backbone-weights FILE or none")
     try:
         return WEIGHTS[network].get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (URLError, OSError, RuntimeError) as error:
+    except Exception as error:  # no network, a wrong hash, or a torn file in the cache
         raise WeightsError(
             f"{network}: its weights are not in {torch.hub.get_dir()} and cannot be downloaded "
             f"({_first_line(error)}); pass --backbone-weights FILE or none"

@@ -14,7 +14,7 @@ from rcnn.data import Format, Policy
 from rcnn.evaluation import Evaluation, Protocol
 from rcnn.runs import write_text
 
-_console = Console(highlight=False)
+_console = Console(highlight=False, markup=False, emoji=False)  # class names may hold brackets and colons
 
 
 def evaluate(
@@ -42,6 +42,7 @@ def evaluate(
     show(result, split, seconds)
     if json_file:
         numbers: dict[str, Any] = {"split": split, **result.to_json(), "seconds_per_image": seconds}
+        json_file.parent.mkdir(parents=True, exist_ok=True)
         write_text(json_file, json.dumps(numbers, indent=2) + "\n")
 
 
@@ -55,7 +56,7 @@ def show(result: Evaluation, split: str, seconds: float) -> None:
         table.add_row(name, *(_number(numbers[column]) for column in columns))
     _console.print(table)
     for warning in result.warnings:
-        _console.print(f"note: {warning}")
+        _console.print(f"note: {warning}", soft_wrap=True)
 
 
 def _number(value: float) -> str:

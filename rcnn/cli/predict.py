@@ -11,7 +11,7 @@ import typer
 
 from rcnn import api
 from rcnn.data import read_picture
-from rcnn.errors import DataError, RcnnError
+from rcnn.errors import ConfigError, DataError, RcnnError
 from rcnn.inference.draw import draw
 from rcnn.runs import write_text
 from rcnn.structures import Detections
@@ -36,8 +36,8 @@ def predict(
     """
     files = find_pictures(pictures)
     detector = api.load_named(run, weights, device, precision)
-    out.mkdir(parents=True, exist_ok=True)
     names = drawn_names(files)
+    make_folder(out, [out / name for name in names.values()], files)
     rows: list[dict[str, Any]] = []
     bad = 0
     for number, (file, found) in enumerate(zip(files, detector.predict_each(files, batch, score), strict=True), 1):
@@ -49,9 +49,20 @@ def predict(
         rows += coco_rows(found, number, file)
         print(f"{file}: {summary(found)}")
     if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
         write_text(json_file, json.dumps(rows, indent=1) + "\n")
     print(f"{len(files) - bad} of {len(files)} pictures drawn in {out}")
     return 1 if bad else 0
+
+
+def make_folder(out: Path, drawn: Sequence[Path], pictures: Sequence[Path]) -> None:
+    """The folder for drawn pictures; raises ConfigError where it is a file, or where they would replace pictures."""
+    if any(place.exists() and not place.is_dir() for place in (out, *out.parents)):
+        raise ConfigError(f"{out}: a file, or inside of one; give --out the name of a folder")
+    originals = {picture.resolve() for picture in pictures}
+    if lost := next((file for file in drawn if file.resolve() in originals), None):
+        raise ConfigError(f"{lost}: one of the pictures, which would be replaced; give --out another folder")
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def find_pictures(patterns: Sequence[str]) -> list[Path]:

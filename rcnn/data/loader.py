@@ -172,11 +172,11 @@ def make_targets(samples: Sequence[Sample], labels: dict[str, int], keys: Sequen
     )
     for place, sample in enumerate(samples):
         here = (place, slice(0, len(sample.names)))
-        targets.boxes[here] = torch.from_numpy(np.ascontiguousarray(sample.boxes))
+        targets.boxes[here] = torch.tensor(sample.boxes)
         targets.labels[here] = torch.tensor([labels[name] for name in sample.names], dtype=torch.int64)
-        targets.difficult[here] = torch.from_numpy(sample.difficult)
-        targets.crowd[here] = torch.from_numpy(sample.crowd)
-        targets.weight[here] = torch.from_numpy(sample.weight).float()
+        targets.difficult[here] = torch.tensor(sample.difficult)
+        targets.crowd[here] = torch.tensor(sample.crowd)
+        targets.weight[here] = torch.tensor(sample.weight, dtype=torch.float32)
         targets.valid[here] = True
     return targets
 

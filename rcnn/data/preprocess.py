@@ -53,7 +53,8 @@ class Preprocess:
 
     def prepare(self, picture: UInt8[np.ndarray, "H W 3"], size: Size) -> Float[Tensor, "3 h w"]:
         """The picture normalised, then resized to `size`: bilinear without antialiasing, as torchvision's detectors."""
-        pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+        # W: a read-only array, as np.asarray makes of a Pillow picture, is copied; torch would warn.
+        pixels = torch.from_numpy(np.require(picture, requirements=["C", "W"])).permute(2, 0, 1)
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
         image = (pixels.float() / 255 - mean) / std
         if size == (image.shape[1], image.shape[2]):

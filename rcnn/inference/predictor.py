@@ -11,7 +11,7 @@ from torch import nn
 
 from rcnn.data.picture import MAX_PIXELS, resolve
 from rcnn.data.preprocess import Preprocess, Size, lay_out
-from rcnn.errors import DataError
+from rcnn.errors import ConfigError, DataError
 from rcnn.sample import Picture
 from rcnn.structures import Batch, Detections, PaddedDetections, to_device, unpad
 
@@ -58,6 +58,8 @@ class Detector:
         self, pictures: Source | Iterable[Source], batch: int = 1, score: float = 0.0
     ) -> Iterator[Detections | DataError]:
         """Like `predict`, but a picture that cannot be read gives its error in its place, and the rest is done."""
+        if batch < 1:
+            raise ConfigError(f"batch: is {batch}; give 1 or more pictures at a time")
         sources = iter([pictures] if isinstance(pictures, str | Path | np.ndarray) or callable(pictures) else pictures)
         while chunk := list(islice(sources, batch)):
             for found in self._chunk([self._read(source) for source in chunk]):

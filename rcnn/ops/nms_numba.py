@@ -1,7 +1,7 @@
 """The CPU kernel of `nms`: each box is held against the kept boxes of its own group only."""
 
 from functools import cache
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ def _compiled() -> Any:
     return njit(nogil=True, cache=True)(_suppress)
 
 
+@no_type_check  # shape checks at run time wrap every annotated function, and Numba compiles no wrapper
 def _suppress(
     boxes: np.ndarray,  # [B, N, 4] float32
     groups: np.ndarray,  # [B, N] int64, 0 <= group < group_count

@@ -40,4 +40,4 @@ class Schedule:
         rise = min(1.0, (step + 1) / max(1, self.warmup))
         if self.drops is None:
             return rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        return rise * 0.1 ** sum(step > drop * self.steps for drop in self.drops)
+        return rise * 0.1 ** sum(step >= drop * self.steps for drop in self.drops)

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -15,10 +14,11 @@ import torch
 from torch import nn
 
 from rcnn.data.loader import Batches
-from rcnn.errors import TrainingError
+from rcnn.errors import ConfigError, TrainingError
 from rcnn.runs import RunFolder, read_tensors, write_tensors
 from rcnn.training.checkpoint import pack, unpack
 from rcnn.training.loop import BadLossError, Progress, Trainer, validation_losses
+from rcnn.training.memory import keep_freed_memory
 
 Row = dict[str, Any]
 Evaluate = Callable[[], Mapping[str, float]]
@@ -67,6 +67,7 @@ class Session:
 
     def run(self) -> None:
         """Train to the last epoch. Raises Stopped after a signal, with the state saved."""
+        keep_freed_memory()
         with _signals() as asked:
             while self.progress.epoch <= self.epochs:
                 self._epoch(asked)
@@ -128,6 +129,9 @@ class Session:
         if self.val is None or self.evaluate is None:
             return
         losses = validation_losses(self.trainer.objective, self.val.epoch(0), self.trainer.device)
+        for name, value in losses.items():
+            if not math.isfinite(value):  # caught before such weights are saved
+                raise TrainingError(f"epoch {self.progress.epoch}: validation loss {name} is {value}; lower --lr")
         row = {"epoch": self.progress.epoch, "step": self.progress.step, "split": "val", "loss": sum(losses.values())}
         yield row | {"losses": losses} | dict(self.evaluate())
 
@@ -154,9 +158,17 @@ def _signals() -> Iterator[threading.Event]:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the first GPU, or else the processor."""
+    """The device of that name; `auto` is the first GPU, or else the processor.
+
+    Raises ConfigError for a name that is none, and for a device that is not there.
+    """
     if name != "auto":
-        return torch.device(name)
+        try:
+            device = torch.device(name)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:  # the latter from a torch that was built without CUDA
+            raise ConfigError(f"--device {name}: no such device here; give auto, cpu, cuda, cuda:1 or mps") from error
+        return device
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -167,9 +179,3 @@ def computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
-def last_epoch(path: Path) -> int:
-    """How many epochs the state at `path` has behind it."""
-    _, metadata = read_tensors(path)
-    return int(metadata["progress"]["epoch"]) - 1
