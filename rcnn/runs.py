@@ -68,9 +68,12 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove what a run writes; anything else in the folder is somebody's and stays."""
-        events = self.events.glob("events.out.tfevents.*")
-        for file in (self.last, self.best, self.config, self.metrics, self.splits, *events):
+        for file in (self.last, self.best, self.config, self.metrics, self.splits):
             file.unlink(missing_ok=True)
+            for unfinished in self.path.glob(f".{file.name}.*"):  # by a writer that was killed
+                unfinished.unlink()
+        for file in self.events.glob("events.out.tfevents.*"):
+            file.unlink()
 
     def append_metrics(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add lines to the metrics."""
@@ -128,11 +131,21 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise WeightsError(
             f"{path}: not a whole safetensors file ({error}); train again or pass another run"
         ) from error
-    if text is None:
+    metadata = _parsed(text)
+    if metadata is None:
         raise WeightsError(f"{path}: a safetensors file, but not one of this library's runs; pass the folder of a run")
-    metadata: dict[str, Any] = json.loads(text)
     if metadata["format_version"] > FORMAT_VERSION:
         raise WeightsError(
             f"{path}: format {metadata['format_version']}, and this version reads up to {FORMAT_VERSION}; upgrade rcnn"
         )
     return metadata
+
+
+def _parsed(text: str | None) -> dict[str, Any] | None:
+    """The metadata in a text, or None if it is not ours."""
+    try:
+        metadata = json.loads(text or "")
+    except ValueError:
+        return None
+    ours = isinstance(metadata, dict) and isinstance(metadata.get("format_version"), int)
+    return metadata if ours else None

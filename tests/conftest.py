@@ -1,18 +1,18 @@
 """Small things to train on: pictures of coloured shapes, as arrays and as a VOC folder, and a tiny detector."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from rcnn import api
 from rcnn.cli import frame
 from rcnn.presets.overrides import override, preset
-from rcnn.runs import RunFolder
 from rcnn.sample import DataSet, Sample
-from rcnn.training.journal import Journal
 
 torch.set_num_threads(1)  # the work is so small that threads only wait for each other
 
@@ -96,10 +96,35 @@ def _annotation(sample: Sample) -> str:
     return f"<annotation><filename>{sample.id}.png</filename>{size}{objects}</annotation>"
 
 
-def prepare(data, out, config=None, **options):
+class Silent:
+    """A listener that does nothing."""
+
+    def epoch_started(self, epoch, epochs, batches):
+        pass
+
+    def stepped(self, progress, lr):
+        pass
+
+    def epoch_ended(self, rows, best):
+        pass
+
+
+def prepare(data, out, config=None, listener=None, **options):
     """A run of random weights that can begin, on the CPU and without a screen."""
     options = {"backbone_weights": "none", "device": "cpu"} | options
-    return api.prepare_training(data, out, Journal(RunFolder(Path(out)).events), config, **options)
+    return api.prepare_training(data, out, listener or Silent(), config, **options)
+
+
+def rows_of(run: Path, *unstable: str):
+    """The metrics of a run, without `unstable` numbers."""
+    rows = [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text("utf-8").splitlines()]
+    return [{name: value for name, value in row.items() if name not in unstable} for row in rows]
+
+
+def same_tensors(one: Path, other: Path):
+    """Whether two safetensors files hold bitwise the same."""
+    first, second = load_file(one), load_file(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     try:
         state = _read(path)
     except Exception as error:
-        raise WeightsError(f"{path}: cannot be read as weights ({_first_line(error)}); pass another file") from error
+        raise WeightsError(f"{path}: cannot be read as weights ({first_line(error)}); pass another file") from error
     if isinstance(state, dict):
         state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
@@ -72,8 +72,8 @@ def download_state(network: str) -> Mapping[str, Tensor]:
         return WEIGHTS[network].get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # no network, a wrong hash, or a torn file in the cache
         raise WeightsError(
-            f"{network}: its weights are not in {torch.hub.get_dir()} and cannot be downloaded "
-            f"({_first_line(error)}); pass --backbone-weights FILE or none"
+            f"{network}: its weights can be neither read from {torch.hub.get_dir()} nor downloaded "
+            f"({first_line(error)}); pass --backbone-weights FILE or none"
         ) from error
 
 
@@ -92,7 +92,7 @@ def _strip(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, 
     return max(renamed, key=lambda names: len(names.keys() & own.keys()))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

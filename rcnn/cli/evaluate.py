@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,7 +10,7 @@ from rich.progress import track
 from rich.table import Table
 
 from rcnn import api
-from rcnn.data import Format, Policy
+from rcnn.cli import options as o
 from rcnn.evaluation import Evaluation, Protocol
 from rcnn.runs import write_text
 
@@ -18,17 +18,17 @@ _console = Console(highlight=False, markup=False, emoji=False)  # class names ma
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(help="The folder of a run, or torchvision:NAME.")],
-    data: Annotated[Path, typer.Argument(help="A folder in VOC or COCO form, or a COCO file.")],
+    run: o.RunArgument,
+    data: o.DataArgument,
     split: Annotated[str, typer.Option(help="The part of the data to measure on.")] = "test",
     protocol: Annotated[Protocol, typer.Option(help="How AP is computed.")] = "coco",
-    weights: Annotated[str, typer.Option(help="best, last, or for torchvision:NAME a file.")] = "best",
+    weights: o.WhichWeights = "best",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where it is fast.")] = "fp32",
-    bad_boxes: Annotated[Policy, typer.Option(help="What to do about defective boxes and pictures.")] = "drop",
-    data_format: Annotated[Format | None, typer.Option("--format", help="Of the data; else recognised.")] = None,
+    batch: o.Together = 1,
+    device: o.Device = "auto",
+    precision: o.Precision = "fp32",
+    bad_boxes: o.BadBoxes = "drop",
+    data_format: o.DataFormat = None,
 ) -> None:
     """Measure a trained detector on a data set.
 

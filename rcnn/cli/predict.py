@@ -5,11 +5,12 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from rcnn import api
+from rcnn.cli import options as o
 from rcnn.data import read_picture
 from rcnn.errors import ConfigError, DataError, RcnnError
 from rcnn.inference.draw import draw
@@ -20,15 +21,15 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", "
 
 
 def predict(
-    run: Annotated[str, typer.Argument(help="The folder of a run, or torchvision:NAME.")],
+    run: o.RunArgument,
     pictures: Annotated[list[str], typer.Argument(help="Files, folders, or patterns such as 'photos/*.jpg'.")],
     out: Annotated[Path, typer.Option(help="Folder for the drawn pictures.")],
     score: Annotated[float, typer.Option(min=0, max=1, help="Least score of a detection.")] = 0.5,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the detections here.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 1,
-    weights: Annotated[str, typer.Option(help="best, last, or for torchvision:NAME a file.")] = "best",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where it is fast.")] = "fp32",
+    batch: o.Together = 1,
+    weights: o.WhichWeights = "best",
+    device: o.Device = "auto",
+    precision: o.Precision = "fp32",
 ) -> int:
     """Find the objects in pictures, and draw them.
 

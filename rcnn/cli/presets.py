@@ -1,20 +1,13 @@
 """`rcnn presets` and `rcnn config`: what there is to choose from."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rcnn.cli.options import ConfigFile, Sets
 from rcnn.presets import PRESETS
 from rcnn.presets.overrides import override, preset
 from rcnn.presets.yaml import to_yaml
-
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings in YAML, as 'rcnn config' prints; or a part.")
-]
-Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, as training.lr=0.01; repeatable.")
-]
 
 
 def presets() -> None:

@@ -13,7 +13,7 @@ from rcnn.api import Prepared
 from rcnn.training.journal import Journal
 from rcnn.training.loop import Progress as EpochProgress
 
-_console = Console(highlight=False)
+_console = Console(highlight=False, markup=False, emoji=False)  # class names may hold brackets and colons
 LINES_PER_EPOCH = 5  # where there is no terminal
 
 
@@ -89,7 +89,7 @@ def _parts(prepared: Prepared) -> Table:
         loaded, kept = loads.get(name, ("-", "-"))
         table.add_row(name, str(loaded), str(kept), *(f"{count:,}" for count in counts))
     for name in report.skipped if report else ():
-        table.add_row(f"[dim]of the file, not used: {name}")
+        table.add_row(f"of the file, not used: {name}", style="dim")
     return table
 
 

@@ -2,81 +2,55 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
-
-import typer
 
 from rcnn import api
-from rcnn.cli.presets import ConfigFile, Sets
+from rcnn.cli import options as o
 from rcnn.cli.progress import TrainingProgress, show_plan
 from rcnn.config import Config
-from rcnn.data import Format, Policy
 from rcnn.presets.overrides import override, preset
 from rcnn.runs import RunFolder
 from rcnn.training.session import Stopped
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="A folder in VOC or COCO form, or a COCO file.")],
-    preset_name: Annotated[str, typer.Option("--preset", help="One that 'rcnn presets' lists.")] = api.DEFAULT_PRESET,
-    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-OF-DATA unless given.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training pictures.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Short side of the resized pictures; the long one is at most 5/3.")
-    ] = None,
-    lr: Annotated[
-        float | None, typer.Option(help="Learning rate; with sgd for 16 pictures a step, then scaled.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"] | None, typer.Option(help="auto: bf16 where it is fast.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="All chance follows from it.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that prepare pictures.")] = None,
-    train_split: Annotated[str | None, typer.Option(help="Split to learn from (train), also trainval.")] = None,
-    val_split: Annotated[str | None, typer.Option(help="Split to choose the best epoch by (val), or none.")] = None,
-    backbone_weights: Annotated[
-        str | None, typer.Option(help="A file, or none; else torchvision's ImageNet weights.")
-    ] = None,
-    bad_boxes: Annotated[Policy, typer.Option(help="What to do about defective boxes and pictures.")] = "fail",
-    data_format: Annotated[Format | None, typer.Option("--format", help="Of the data; else recognised.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with a run that was interrupted, with its own settings.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace a run of the same name.")] = False,
-    config_file: ConfigFile = None,
-    sets: Sets = None,
+    data: o.DataArgument,
+    preset_name: o.PresetName = api.DEFAULT_PRESET,
+    out: o.Out = None,
+    epochs: o.Epochs = None,
+    batch: o.Batch = None,
+    size: o.Size = None,
+    lr: o.Rate = None,
+    device: o.Device = "auto",
+    precision: o.TrainingPrecision = None,
+    seed: o.Seed = None,
+    workers: o.Workers = None,
+    train_split: o.TrainSplit = None,
+    val_split: o.ValSplit = None,
+    backbone_weights: o.BackboneWeights = None,
+    bad_boxes: o.BadBoxes = "fail",
+    data_format: o.DataFormat = None,
+    resume: o.Resume = False,
+    overwrite: o.Overwrite = False,
+    config_file: o.ConfigFile = None,
+    sets: o.Sets = None,
 ) -> int:
     """Train a detector on a data set.
 
     Leaves a folder with the best and the newest weights, the settings, and the metrics of each epoch.
     """
     out = out or Path("runs") / (data.stem if data.suffix else data.resolve().name)
-    options = {
-        "training.epochs": epochs,
-        "training.batch": batch,
-        "input.short": size,
-        "input.long": size * 5 // 3 if size else None,
-        "training.lr": lr,
-        "training.precision": precision,
-        "training.seed": seed,
-        "training.workers": workers,
-    }
-    config = override(_base(preset_name, out, resume), config_file, sets or (), options)
+    base = api.stored_config(out) if resume else preset(preset_name)
+    options = training_options(epochs, batch, lr, precision, seed, workers) | size_options(size)
+    config = override(base, config_file, sets or (), options)
+    prepare = {"train_split": train_split, "val_split": val_split, "backbone_weights": backbone_weights}
+    checks = {"bad_boxes": bad_boxes, "format": data_format, "resume": resume, "overwrite": overwrite}
+    return run(data, out, config, device=device, **prepare, **checks)
+
+
+def run(data: Path, out: Path, config: Config, **options: object) -> int:
+    """Train to the end, or until asked to stop; the exit status."""
     listener = TrainingProgress(RunFolder(out).events)
-    prepared = api.prepare_training(
-        data,
-        out,
-        listener,
-        config,
-        train_split=train_split,
-        val_split=val_split,
-        backbone_weights=backbone_weights,
-        device=device,
-        resume=resume,
-        overwrite=overwrite,
-        bad_boxes=bad_boxes,
-        format=data_format,
-    )
+    prepared = api.prepare_training(data, out, listener, config, **options)  # type: ignore[arg-type]
     show_plan(prepared)
     try:
         with listener:
@@ -88,6 +62,19 @@ def train(
     return 0
 
 
-def _base(preset_name: str, out: Path, resume: bool) -> Config:
-    """The settings that options are laid over: those of the run that goes on, or the preset's."""
-    return api.stored_config(out) if resume else preset(preset_name)
+def training_options(
+    epochs: int | None,
+    batch: int | None,
+    lr: float | None,
+    precision: str | None,
+    seed: int | None,
+    workers: int | None,
+) -> dict[str, object]:
+    """The options of training by the settings that they stand for."""
+    given = {"epochs": epochs, "batch": batch, "lr": lr, "precision": precision, "seed": seed, "workers": workers}
+    return {f"training.{name}": value for name, value in given.items()}
+
+
+def size_options(size: int | None) -> dict[str, object]:
+    """A short side, and the long side that goes with it."""
+    return {"input.short": size, "input.long": size * 5 // 3} if size else {}

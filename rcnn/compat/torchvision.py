@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from torchvision.models import detection as tv
 
 from rcnn import build
 from rcnn.backbones import fold_frozen_norm
-from rcnn.backbones.weights import read_state
+from rcnn.backbones.weights import first_line, read_state
 from rcnn.config import Config, DetectionSettings, HeadSettings, InputSettings, ModelSettings, RPNSettings
 from rcnn.errors import WeightsError
 from rcnn.inference.predictor import Detector
@@ -74,7 +73,7 @@ def from_state(name: str, state: Mapping[str, Tensor]) -> tuple[FasterRCNN, tupl
         classes = len(state["roi_heads.box_predictor.cls_score.weight"]) - 1
     except KeyError as error:
         raise WeightsError(
-            f"{name}: the weights are not those of a torchvision Faster R-CNN ({error} is missing)"
+            f"{name}: the weights are not those of a torchvision Faster R-CNN ({error} is missing); pass its state dict"
         ) from error
     settings = _config_of(name).model
     plain = settings.model_copy(
@@ -122,7 +121,8 @@ def _load(model: nn.Module, name: str, state: Mapping[str, Tensor]) -> None:
     ]
     if wrong:
         raise WeightsError(
-            f"{name}: the weights do not fit: {min(wrong)} and {len(wrong) - 1} more are missing or differ"
+            f"{name}: the weights do not fit: {min(wrong)} and {len(wrong) - 1} more are missing or differ; "
+            f"pass the state dict of that model"
         )
     model.load_state_dict(renamed, strict=False)
 
@@ -162,8 +162,8 @@ def _state(name: str, weights: Path | str | None) -> Mapping[str, Tensor]:
     _config_of(name)
     try:
         return WEIGHTS[name].get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (URLError, OSError, RuntimeError) as error:
+    except Exception as error:  # no network, a wrong hash, or a torn file in the cache
         raise WeightsError(
-            f"torchvision:{name}: its weights are not in {torch.hub.get_dir()} and cannot be downloaded; "
-            f"pass weights=FILE"
+            f"torchvision:{name}: its weights can be neither read from {torch.hub.get_dir()} nor downloaded "
+            f"({first_line(error)}); pass weights=FILE"
         ) from error

@@ -53,7 +53,14 @@ def demo() -> Config:
             head=HeadSettings(width=256, samples=64),
         ),
         training=TrainingSettings(
-            epochs=12, batch=8, optimizer="adamw", lr=1e-3, weight_decay=0.02, schedule="cosine", flip=0.0
+            epochs=12,
+            batch=8,
+            optimizer="adamw",
+            lr=1e-3,
+            weight_decay=0.02,
+            schedule="cosine",
+            flip=0.0,
+            precision="fp32",
         ),
     )
 

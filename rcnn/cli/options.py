@@ -1,0 +1,41 @@
+"""The options that commands share, and those that would hide what a command does."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from rcnn.data import Format, Policy
+
+PrecisionName = Literal["auto", "fp32", "bf16"]
+
+DataArgument = Annotated[Path, typer.Argument(metavar="DATA", help="A folder in VOC or COCO form, or a COCO file.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or torchvision:NAME.")]
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Precision = Annotated[PrecisionName, typer.Option(help="auto: bf16 where it is fast.")]
+TrainingPrecision = Annotated[PrecisionName | None, typer.Option(help="auto: bf16 where it is fast.")]
+BadBoxes = Annotated[Policy, typer.Option(help="What to do about defective boxes and pictures.")]
+DataFormat = Annotated[Format | None, typer.Option("--format", help="Of the data; else recognised.")]
+WhichWeights = Annotated[str, typer.Option(help="best, last, or for torchvision:NAME a file.")]
+Together = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
+
+PresetName = Annotated[str, typer.Option("--preset", help="One that 'rcnn presets' lists.")]
+Out = Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-OF-DATA unless given.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training pictures.")]
+Batch = Annotated[int | None, typer.Option(help="Pictures a step.")]
+Size = Annotated[int | None, typer.Option(help="Short side of the resized pictures; the long one is at most 5/3.")]
+Rate = Annotated[float | None, typer.Option(help="Learning rate; with sgd for 16 pictures a step, then scaled.")]
+Seed = Annotated[int | None, typer.Option(help="All chance follows from it.")]
+Workers = Annotated[int | None, typer.Option(help="Processes that prepare pictures.")]
+TrainSplit = Annotated[str | None, typer.Option(help="Split to learn from: train unless given; also trainval.")]
+ValSplit = Annotated[str | None, typer.Option(help="Split to choose the best epoch by: val unless given; or none.")]
+BackboneWeights = Annotated[str | None, typer.Option(help="A file, or none; else torchvision's ImageNet weights.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, with its own settings.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run of the same name.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings in YAML, as 'rcnn config' prints; or a part.")
+]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, as training.lr=0.01; repeatable.")
+]
