@@ -1,6 +1,8 @@
 """Torchvision's own models beside this library's network with their weights: detections and training losses."""
 
 import math
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from urllib.error import URLError
 
@@ -11,6 +13,8 @@ from PIL import Image
 from torch import nn
 from torchvision.models import detection as tv
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.mobilenetv3 import InvertedResidual
+from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
 from rcnn import build
@@ -45,44 +49,71 @@ def tensor(picture):
     return torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255
 
 
-def torchvisions(name, short, long, pictures, classes=CLASSES):
-    """Torchvision's model with random weights that finds things: its norms and scales set on some pictures."""
+@cache
+def torchvisions(name):
+    """Torchvision's model with random weights that finds things."""
     torch.manual_seed(0)
-    size = {"min_size": short, "max_size": long}
-    model = getattr(tv, name)(weights=None, weights_backbone=None, num_classes=classes + 1, **size)
-    return calibrated(model, pictures)
+    fewer = {} if name.startswith("fasterrcnn_mobile") else {"rpn_post_nms_top_n_test": 200}
+    model = getattr(tv, name)(weights=None, weights_backbone=None, num_classes=CLASSES + 1, **fewer)
+    return calibrated(model, [photo(256, 320, seed=seed) for seed in (7, 8, 9)])
 
 
 @torch.no_grad()
 def calibrated(model, pictures):
-    """Features of spread 1 and moderate scores: so that rounding stays rounding and many classes are found."""
+    """Norms and scales set on some pictures, so that rounding stays rounding and many classes are found."""
     model.eval()
-    images = [tensor(picture) for picture in pictures]
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = None
-        norm.train()
-    model(images)
-    model.eval()
-    scale_output(model, images, list(model.backbone.fpn.layer_blocks), 0.7)
-    scale_output(model, images, [model.rpn.head.cls_logits], 1.5)
-    scale_output(model, images, [model.rpn.head.bbox_pred], 0.2)
-    scale_output(model, images, [model.roi_heads.box_predictor.bbox_pred], 0.3)
-    scale_output(model, images, [model.roi_heads.box_predictor.cls_score], 1.5)
+    resize(model, 256, 320)
+    images, _ = model.transform([tensor(picture) for picture in pictures])
+    for block in model.modules():  # small residuals, as trained networks have: others amplify rounding
+        if isinstance(block, Bottleneck | InvertedResidual):
+            [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)][-1].weight.fill_(0.2)
+    learn_norms(model.backbone, images.tensors)
+    scale_outputs(model.backbone, (images.tensors,), {block: 0.7 for block in model.backbone.fpn.layer_blocks})
+    features = model.backbone(images.tensors)
+    head, predictor = model.rpn.head, model.roi_heads.box_predictor
+    scale_outputs(head, (list(features.values()),), {head.cls_logits: 1.5, head.bbox_pred: 0.2})
+    proposals, _ = model.rpn(images, features)
+    regions = model.roi_heads.box_roi_pool(features, proposals, images.image_sizes)
+    learn_norms(model.roi_heads.box_head, regions)
+    rows = model.roi_heads.box_head(regions)
+    scale_outputs(predictor, (rows,), {predictor.cls_score: 0.8, predictor.bbox_pred: 0.1})
     return model
 
 
-def scale_output(model, images, layers, spread):
-    """Multiply the weights of each layer so that its output has the given standard deviation, and mean 0."""
-    outputs = {}
-    hooks = [layer.register_forward_hook(lambda layer, _, out: outputs.update({layer: out})) for layer in layers]
-    model(images)
+def resize(model, short, long):
+    model.transform.min_size, model.transform.max_size = (short,), long
+
+
+def learn_norms(module, inputs):
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the plain mean over the one batch
+        norm.train()
+    if norms:
+        module(inputs)
+    module.eval()
+
+
+def scale_outputs(module, inputs, spreads):
+    """Give the outputs of some layers mean 0 and the given standard deviation."""
+    outputs = {layer: [] for layer in spreads}
+    hooks = [layer.register_forward_hook(lambda layer, _, out: outputs[layer].append(out)) for layer in spreads]
+    module(*inputs)
     for hook in hooks:
         hook.remove()
-    for layer in layers:
-        last = [m for m in layer.modules() if getattr(m, "bias", None) is not None][-1]
-        axes = (0, 2, 3) if outputs[layer].ndim == 4 else (0,)
-        mean = outputs[layer].mean(axes)
-        factor = spread / (outputs[layer] - outputs[layer].mean(axes, keepdim=True)).std()
-        last.bias.copy_((last.bias - mean) * factor)
+    for layer, spread in spreads.items():
+        rows = torch.cat([out.transpose(0, 1).flatten(1) for out in outputs[layer]], dim=1)  # [channels, places]
+        factor = spread / rows.std(dim=1).mean()
+        last = [m for m in layer.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.BatchNorm2d)][-1]
+        bias = 0 if last.bias is None else last.bias
+        last.bias = nn.Parameter((bias - rows.mean(dim=1)) * factor)
         last.weight.mul_(factor)
+
+
+def detector(name, short, long):
+    """This library's detector with the weights of `torchvisions(name)`."""
+    theirs = torchvisions(name)
+    resize(theirs, short, long)
+    model, class_names = from_state(name, theirs.state_dict())
+    model.limits = replace(model.limits, after=theirs.rpn._post_nms_top_n["testing"])
+    return theirs, Detector(model, Preprocess(short, long, "exact32"), class_names)

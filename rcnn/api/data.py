@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from rcnn.data import Format, Policy, check_pictures, enforce, every_sample, open_data, samples_of
+from rcnn.data import MAX_PIXELS, Format, Policy, check_pictures, enforce, every_sample, open_data, samples_of
 from rcnn.errors import ConfigError, DataError
 from rcnn.runs import RunFolder
 from rcnn.sample import DataSet, Sample
@@ -13,7 +13,9 @@ Data = Path | str | DataSet
 """Where a data set is, or the data set itself."""
 
 
-def read_data(data: Data, bad_boxes: Policy = "fail", format: Format | None = None) -> DataSet:
+def read_data(
+    data: Data, bad_boxes: Policy = "fail", format: Format | None = None, max_pixels: int = MAX_PIXELS
+) -> DataSet:
     """A data set whose pictures and boxes have all been looked at; one given as samples is taken as it is.
 
     Raises DataError with the list of defects, unless `bad_boxes` says to drop them.
@@ -21,7 +23,7 @@ def read_data(data: Data, bad_boxes: Policy = "fail", format: Format | None = No
     if isinstance(data, DataSet):
         return data
     opened = open_data(Path(data), format)
-    findings = opened.findings + check_pictures(every_sample(opened.dataset), sizes=opened.sizes)
+    findings = opened.findings + check_pictures(every_sample(opened.dataset), max_pixels, opened.sizes)
     return enforce(opened.dataset, findings, bad_boxes, str(data))
 
 

@@ -23,7 +23,7 @@ from rcnn.methods.faster_rcnn import FasterRCNN
 from rcnn.presets.overrides import preset
 from rcnn.presets.yaml import to_yaml
 from rcnn.runs import RunFolder, read_metadata, write_text
-from rcnn.sample import DataSet
+from rcnn.sample import DataSet, Sample
 from rcnn.training.journal import Journal
 from rcnn.training.loop import Trainer
 from rcnn.training.optim import make_optimizer
@@ -72,10 +72,10 @@ def prepare_training(
     stored = read_metadata(folder.last) if resume else None
     if stored is None:
         folder.refuse_existing(overwrite)
-    dataset = read_data(data, bad_boxes, format)
+    config = build.resolved(_settings(config, stored, folder), str(backbone_weights) != "none")
+    dataset = read_data(data, bad_boxes, format, config.input.max_pixels)
     if stored is not None:
         dataset = with_splits_of(folder, dataset)
-    config = build.resolved(_settings(config, stored, folder), str(backbone_weights) != "none")
     metadata = _metadata(stored, config, dataset.class_names, train_split, val_split)
     if stored is not None:
         _refuse_changes(stored, metadata)
@@ -144,35 +144,54 @@ def _session(
     device: str,
     listener: Listener,
 ) -> Session:
-    settings, where = config.training, choose_device(device)
     splits, class_names = metadata["splits"], dataset.class_names
     train = split(dataset, splits["train"], "--train-split NAME")
     val = [] if splits["val"] == "none" else split(dataset, splits["val"], "--val-split NAME or none")
-    preprocess = build.preprocess(config.input)
+    batches, val_batches = _batches(train, config, class_names), _batches(val, config, class_names, learning=False)
+    where = choose_device(device)
     model = model.to(where)
-    workers, seed = settings.workers, settings.seed
-    batches = Batches(train, class_names, preprocess, settings.batch, build.augment(settings), seed, workers)
-    val_batches = Batches(val, class_names, preprocess, settings.batch, None, seed, 0, False) if val else None
+    trainer = _trainer(model, config, len(batches), where)
+    detector = Detector(model, build.preprocess(config.input), class_names, where, max_pixels=config.input.max_pixels)
+
+    def judge() -> dict[str, float]:
+        result, _ = evaluate_detector(detector, val, batch=config.training.batch)
+        known = {name: result.metrics[name] for name in ("AP", "AP50")}
+        return {name: value for name, value in known.items() if not math.isnan(value)}
+
+    epochs = config.training.epochs
+    return Session(trainer, model, folder, metadata, epochs, batches, val_batches if val else None, judge, listener)
+
+
+def _batches(samples: Sequence[Sample], config: Config, class_names: tuple[str, ...], learning: bool = True) -> Batches:
+    """Batches to learn from, shuffled and varied; or as the pictures are."""
+    settings, preprocess = config.training, build.preprocess(config.input)
+    return Batches(
+        samples,
+        class_names,
+        preprocess,
+        settings.batch,
+        build.augment(settings) if learning else None,
+        settings.seed,
+        settings.workers if learning else 0,
+        shuffle=learning,
+        max_pixels=config.input.max_pixels,
+    )
+
+
+def _trainer(model: FasterRCNN, config: Config, batches: int, device: torch.device) -> Trainer:
+    settings = config.training
     optimizer = build.optimizer_settings(settings)
-    steps = settings.epochs * -(-len(batches) // settings.accumulate)
-    trainer = Trainer(
+    steps = settings.epochs * -(-batches // settings.accumulate)
+    return Trainer(
         build.objective(model, config),
         make_optimizer(model, optimizer),
         build.schedule(settings, steps),
         optimizer.lr,
-        where,
-        uses_bf16(settings.precision, where),
+        device,
+        uses_bf16(settings.precision, device),
         settings.accumulate,
         settings.clip,
     )
-    detector = Detector(model, preprocess, class_names, where, max_pixels=config.input.max_pixels)
-
-    def judge() -> dict[str, float]:
-        result, _ = evaluate_detector(detector, val, batch=settings.batch)
-        known = {name: result.metrics[name] for name in ("AP", "AP50")}
-        return {name: value for name, value in known.items() if not math.isnan(value)}
-
-    return Session(trainer, model, folder, metadata, settings.epochs, batches, val_batches, judge, listener)
 
 
 def _refuse_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -194,17 +194,19 @@ class Batches:
         seed: int = 0,
         workers: int = 0,
         shuffle: bool = True,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         check_class_names(samples, class_names)
         self.samples = samples
         self.sampler = EpochSampler(samples, preprocess, batch, augment, seed, shuffle)
         self.loader: DataLoader[TruthBatch] = DataLoader(
-            Samples(samples, preprocess),  # type: ignore[arg-type]
+            Samples(samples, preprocess, max_pixels),  # type: ignore[arg-type]
             batch_sampler=self.sampler,
             collate_fn=Collate(preprocess, class_names, batch),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # else each pass draws from torch's global one
         )
 
     def __len__(self) -> int:

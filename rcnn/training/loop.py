@@ -1,5 +1,6 @@
 """One epoch: batches in, smaller losses out."""
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -89,10 +90,10 @@ class Trainer:
         return losses
 
     def _count(self, progress: Progress, losses: dict[str, Tensor], item: TruthBatch) -> None:
-        values = {name: float(value.detach()) for name, value in losses.items()}
+        values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))  # one wait for the device
         pictures = len(item.indices)
         for name, value in values.items():
-            if not torch.isfinite(torch.tensor(value)):
+            if not math.isfinite(value):
                 raise BadLossError(progress, name, value, item.indices)
             progress.sums[name] = progress.sums.get(name, 0.0) + value * pictures
         progress.pictures += pictures

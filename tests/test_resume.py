@@ -1,0 +1,231 @@
+"""A run that was interrupted ends with bitwise the same weights as one that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import TINY_SETS, prepare, rows_of, same_tensors, shape_data, shape_sample, tiny_config, write_voc
+
+from rcnn.cli import main
+from rcnn.errors import ConfigError, WeightsError
+from rcnn.runs import read_metadata
+from rcnn.sample import DataSet
+from rcnn.training.session import Stopped
+
+TIMES = ("seconds", "images_per_second", "seconds_waiting_for_data")
+EPOCHS, PICTURES = 6, 12
+
+
+def words(data, out, *more):
+    settings = [*TINY_SETS, "--epochs", str(EPOCHS), "--batch", "2", "--device", "cpu"]
+    return ["train", str(data), "--preset", "demo", "--out", str(out), "--backbone-weights", "none", *settings, *more]
+
+
+def start(arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "rcnn", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def signalled_in_the_middle(arguments, signal_number, epoch=4, batch=3):
+    """Start a run, send it a signal once it has told of some batches of an epoch; status and what it wrote."""
+    process = start(arguments)
+    try:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith(f"epoch {epoch}  {batch}/"):
+                process.send_signal(signal_number)
+                break
+        rest, errors = process.communicate(timeout=60)
+        return process.returncode, "".join(lines) + rest, errors
+    finally:
+        process.kill()
+        process.wait()
+
+
+def finish(arguments):
+    process = start(arguments)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return output
+
+
+def assert_same_run(one, other):
+    assert same_tensors(one / "model.safetensors", other / "model.safetensors")
+    assert same_tensors(one / "last.safetensors", other / "last.safetensors")
+    assert rows_of(one, *TIMES) == rows_of(other, *TIMES)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_voc(tmp_path_factory.mktemp("resume") / "data", shape_data(PICTURES, 2))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, data):
+    """A run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("resume") / "straight"
+    finish(words(data, out))
+    return out
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, data, straight):
+    out = tmp_path / "run"
+    status, _, _ = signalled_in_the_middle(words(data, out), signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    assert read_metadata(out / "last.safetensors")["progress"]["epoch"] == 4
+    assert read_metadata(out / "last.safetensors")["progress"]["batches"] == 0
+    finish(words(data, out, "--resume"))
+    assert_same_run(out, straight)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_stop_saves_the_middle_of_an_epoch(tmp_path, data, straight, number):
+    out = tmp_path / "run"
+    status, _, errors = signalled_in_the_middle(words(data, out), number)
+    assert status == 130
+    assert errors == "rcnn: stopped in epoch 4; the state is saved, go on with --resume\n"
+    progress = read_metadata(out / "last.safetensors")["progress"]
+    assert progress["epoch"] == 4
+    assert 3 <= progress["batches"] < PICTURES // 2
+    finish(["train", str(data), "--out", str(out), "--resume", "--device", "cpu"])  # the settings are the run's
+    assert_same_run(out, straight)
+
+
+class StopAt:
+    """A listener that asks for a stop, as a signal would, at some batch of an epoch."""
+
+    def __init__(self, epoch, batch):
+        self.place, self.begun = (epoch, batch), []
+
+    def epoch_started(self, epoch, epochs, batches):
+        self.begun.append(epoch)
+
+    def stepped(self, progress, lr):
+        if (progress.epoch, progress.batches) == self.place:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)  # Python calls the handler between two of its instructions
+
+    def epoch_ended(self, rows, best):
+        pass
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": "sgd", "momentum": 0.0},
+        {"accumulate": 2},
+        {"scales": [48, 64], "flip": 0.5, "schedule": "step"},
+    ],
+    ids=["sgd", "sgd without momentum", "accumulated", "scales and mirrors"],
+)
+@pytest.mark.parametrize("batch", [1, 3, 4])
+def test_any_settings_and_any_batch_resume_bitwise(tmp_path, settings, batch):
+    config, data = tiny_config(epochs=2, batch=1, **settings), shape_data(4, 0)
+    prepare(data, tmp_path / "straight", config, val_split="none").session.run()
+    with pytest.raises(Stopped):
+        prepare(data, tmp_path / "run", config, StopAt(1, batch), val_split="none").session.run()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    prepare(data, tmp_path / "run", resume=True).session.run()
+    assert_same_run(tmp_path / "run", tmp_path / "straight")
+
+
+def test_a_crash_between_the_metrics_and_the_state_repeats_the_epoch(tmp_path, monkeypatch):
+    config, data = tiny_config(), shape_data(2, 1)
+    prepare(data, tmp_path / "straight", config).session.run()
+    session = prepare(data, tmp_path / "run", config).session
+    true_save, saved = session._save_last, []
+
+    def save():
+        saved.append(1)
+        if len(saved) == 2:
+            raise MemoryError
+        true_save()
+
+    monkeypatch.setattr(session, "_save_last", save)
+    with pytest.raises(MemoryError):
+        session.run()
+    assert len(rows_of(tmp_path / "run")) == 4
+    prepare(data, tmp_path / "run", resume=True).session.run()
+    assert_same_run(tmp_path / "run", tmp_path / "straight")
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """A run that came to its end, and its data."""
+    out, data = tmp_path_factory.mktemp("resume") / "run", shape_data(2, 1)
+    prepare(data, out, tiny_config(epochs=1)).session.run()
+    return out, data
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+def test_a_run_that_has_ended_is_left_as_it_is(ended):
+    out, data = ended
+    before = contents(out)
+    prepare(data, out, resume=True).session.run()
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [
+        ({"lr": 0.5}, {}, r"training\.lr is 0\.5, but the run began with 0\.001"),
+        ({"epochs": 5}, {}, r"training\.epochs is 5, but the run began with 1"),
+        ({"seed": 3}, {}, r"training\.seed is 3, but"),
+        ({}, {"val_split": "none"}, "split val is none, but the run began with val"),
+        ({}, {"overwrite": True}, "--resume and --overwrite: give one of them"),
+    ],
+)
+def test_changed_settings_are_refused_in_one_line(ended, config, options, message):
+    out, data = ended
+    before = contents(out)
+    with pytest.raises(ConfigError, match=message) as caught:
+        prepare(data, out, tiny_config(**{"epochs": 1} | config), resume=True, **options)
+    assert "\n" not in str(caught.value)
+    assert contents(out) == before
+
+
+def test_other_classes_are_refused(ended):
+    out, data = ended
+    with pytest.raises(ConfigError, match="--resume: the run has classes disc, square; the data has others"):
+        prepare(DataSet(data.splits, ("square", "disc")), out, resume=True)
+
+
+def test_other_pictures_are_refused(ended):
+    out, data = ended
+    splits = data.splits | {"train": [*data.splits["train"], shape_sample("new")]}
+    with pytest.raises(ConfigError, match=r"--resume: .*split train.*pictures"):
+        prepare(DataSet(splits, data.class_names), out, resume=True)
+
+
+def test_workers_may_change(ended):
+    out, data = ended
+    prepare(data, out, tiny_config(epochs=1, workers=1), resume=True)
+
+
+def test_a_run_without_a_state_cannot_go_on(tmp_path, capsys, quiet_log):
+    with pytest.raises(WeightsError, match="no such file; is this the folder of a run that has finished an epoch"):
+        prepare(shape_data(1, 0), tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_on_the_command_line_that_the_run_did_not_begin_with_are_refused(
+    tmp_path, voc, run, capsys, quiet_log
+):
+    assert main(["train", str(voc), "--out", str(run), "--resume", "--lr", "0.5", "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert error == "rcnn: --resume: training.lr is 0.5, but the run began with 0.001; resume with that\n"
+    assert json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["epoch"] == 1
