@@ -79,6 +79,7 @@ def prepare_training(
     metadata = _metadata(stored, config, dataset.class_names, train_split, val_split)
     if stored is not None:
         _refuse_changes(stored, metadata)
+        _refuse_other_pictures(folder, dataset, metadata["splits"])
     model, report = _network(config, dataset.class_names, backbone_weights, fetch=stored is None)
     session = _session(model, config, folder, metadata, dataset, device, listener)
     if stored is not None:
@@ -132,7 +133,11 @@ def _begin(folder: RunFolder, overwrite: bool, config: Config, dataset: DataSet)
     """Make the folder, now that all else is in order, and write down what is about to happen."""
     folder.create(overwrite)
     write_text(folder.config, to_yaml(config))
-    write_text(folder.splits, json.dumps({name: [s.id for s in part] for name, part in dataset.splits.items()}))
+    write_text(folder.splits, json.dumps(_ids(dataset)))
+
+
+def _ids(dataset: DataSet) -> dict[str, list[str]]:
+    return {name: [sample.id for sample in part] for name, part in dataset.splits.items()}
 
 
 def _session(
@@ -204,6 +209,18 @@ def _refuse_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         key = changed[0]
         raise ConfigError(
             f"--resume: {key} is {after[key]}, but the run began with {before.get(key)}; resume with that"
+        )
+
+
+def _refuse_other_pictures(folder: RunFolder, dataset: DataSet, splits: Mapping[str, str]) -> None:
+    """The order of pictures, and where an epoch was interrupted, mean nothing for other pictures."""
+    before, now = json.loads(folder.splits.read_text("utf-8")), _ids(dataset)
+    used = {*splits.values(), *(("train", "val") if "trainval" in splits.values() else ())}
+    changed = sorted(name for name in used if before.get(name) != now.get(name))
+    if changed:
+        raise ConfigError(
+            f"--resume: split {changed[0]} has other pictures than when the run began; "
+            "restore them, or begin anew with --overwrite"
         )
 
 
