@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import WeightsEnum
 
 from rcnn.backbones.networks import WEIGHTS
 from rcnn.errors import WeightsError
@@ -68,12 +69,17 @@ def download_state(network: str) -> Mapping[str, Tensor]:
     """Torchvision's ImageNet weights of a network, from torch's hub cache or the network."""
     if network not in WEIGHTS:
         raise WeightsError(f"{network}: has no published weights; pass --backbone-weights FILE or none")
+    return fetch(WEIGHTS[network], network, "--backbone-weights FILE or none")
+
+
+def fetch(weights: WeightsEnum, name: str, instead: str) -> Mapping[str, Tensor]:
+    """One of torchvision's published state dicts; raises WeightsError, with what to pass `instead`, when offline."""
     try:
-        return WEIGHTS[network].get_state_dict(progress=False, check_hash=True, weights_only=True)
+        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # no network, a wrong hash, or a torn file in the cache
         raise WeightsError(
-            f"{network}: its weights can be neither read from {torch.hub.get_dir()} nor downloaded "
-            f"({first_line(error)}); pass --backbone-weights FILE or none"
+            f"{name}: its weights can be neither read from {torch.hub.get_dir()} nor downloaded "
+            f"({first_line(error)}); pass {instead}"
         ) from error
 
 

@@ -10,7 +10,7 @@ from torchvision.models import detection as tv
 
 from rcnn import build
 from rcnn.backbones import fold_frozen_norm
-from rcnn.backbones.weights import first_line, read_state
+from rcnn.backbones.weights import fetch, read_state
 from rcnn.config import Config, DetectionSettings, HeadSettings, InputSettings, ModelSettings, RPNSettings
 from rcnn.errors import WeightsError
 from rcnn.inference.predictor import Detector
@@ -160,10 +160,4 @@ def _state(name: str, weights: Path | str | None) -> Mapping[str, Tensor]:
     if weights is not None:
         return read_state(Path(weights))
     _config_of(name)
-    try:
-        return WEIGHTS[name].get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except Exception as error:  # no network, a wrong hash, or a torn file in the cache
-        raise WeightsError(
-            f"torchvision:{name}: its weights can be neither read from {torch.hub.get_dir()} nor downloaded "
-            f"({first_line(error)}); pass weights=FILE"
-        ) from error
+    return fetch(WEIGHTS[name], f"torchvision:{name}", "weights=FILE")
