@@ -50,7 +50,7 @@ class Postprocess:
             scores=torch.where(kept, top.values.gather(1, index), 0),
             labels=label.gather(1, index) * kept,
             valid=kept,
-            complete=(found <= self.candidates) | kept.all(dim=1),
+            complete=(found <= self.candidates) | (kept.sum(dim=1) == self.detections),
         )
 
     def _boxes(self, regions: Tensor, deltas: Tensor, region: Tensor, label: Tensor, batch: Batch) -> Tensor:

@@ -67,11 +67,7 @@ def prepare_training(
     With `resume` they, and the settings where `config` is None, are those that the run began with.
     """
     folder = RunFolder(Path(out))
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite: give one of them")
-    stored = read_metadata(folder.last) if resume else None
-    if stored is None:
-        folder.refuse_existing(overwrite)
+    stored = _stored(folder, resume, overwrite)
     config = build.resolved(_settings(config, stored, folder), str(backbone_weights) != "none")
     dataset = read_data(data, bad_boxes, format, config.input.max_pixels)
     if stored is not None:
@@ -99,6 +95,16 @@ def train(data: Data, out: Path | str, config: Config | str | None = None, **opt
     options.setdefault("listener", Journal(RunFolder(Path(out)).events))
     prepare_training(data, out, config=settings, **options).session.run()
     return load(out, device=options.get("device", "auto"))
+
+
+def _stored(folder: RunFolder, resume: bool, overwrite: bool) -> Mapping[str, Any] | None:
+    """What a run that goes on says of itself; None for one that begins, which needs its folder free."""
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite: give one of them")
+    if resume:
+        return read_metadata(folder.last)
+    folder.refuse_existing(overwrite)
+    return None
 
 
 def _settings(given: Config | None, stored: Mapping[str, Any] | None, folder: RunFolder) -> Config:

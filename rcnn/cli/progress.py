@@ -62,14 +62,15 @@ def show_plan(prepared: Prepared) -> None:
     for role, batches in (("train", session.train), ("val", session.val)):
         if batches is not None:
             _console.print(f"{role:5}  {_summary(batches.samples)}")
-    _console.print(f"classes  {', '.join(prepared.class_names)}")
+    _console.print(f"classes  {', '.join(prepared.class_names)}", soft_wrap=True)
     _console.print(_parts(prepared))
     scaled = f" ({training.lr:g} for 16 pictures a step)" if training.optimizer == "sgd" else ""
     pictures = training.batch * training.accumulate
     trainer = session.trainer
     _console.print(
         f"{training.optimizer}, rate {trainer.lr:g} for {pictures} pictures a step{scaled}; "
-        f"{'bf16' if trainer.bf16 else 'fp32'} on {trainer.device}; run in {session.folder.path}"
+        f"{'bf16' if trainer.bf16 else 'fp32'} on {trainer.device}; run in {session.folder.path}",
+        soft_wrap=True,
     )
 
 

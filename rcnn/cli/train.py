@@ -77,4 +77,4 @@ def training_options(
 
 def size_options(size: int | None) -> dict[str, object]:
     """A short side, and the long side that goes with it."""
-    return {"input.short": size, "input.long": size * 5 // 3} if size else {}
+    return {"input.short": size, "input.long": size * 5 // 3} if size is not None else {}

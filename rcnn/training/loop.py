@@ -68,7 +68,7 @@ class Trainer:
             )
             self._count(progress, losses, item)
             if progress.batches % self.accumulate == 0 or progress.batches == total:
-                self._move(progress.step)
+                self._move(progress, item)
                 progress.step += 1
             progress.seconds += time.perf_counter() - began
             began = time.perf_counter()
@@ -94,26 +94,28 @@ class Trainer:
         pictures = len(item.indices)
         for name, value in values.items():
             if not math.isfinite(value):
-                raise BadLossError(progress, name, value, item.indices)
+                raise BadLossError(progress, f"loss {name}", value, item.indices)
             progress.sums[name] = progress.sums.get(name, 0.0) + value * pictures
         progress.pictures += pictures
         progress.batches += 1
 
-    def _move(self, step: int) -> None:
+    def _move(self, progress: Progress, item: TruthBatch) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(step)
+            group["lr"] = self.rate(progress.step)
         if self.clip:
             parameters = (p for group in self.optimizer.param_groups for p in group["params"])
-            torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+            norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.clip))
+            if not math.isfinite(norm):  # a finite loss can have an infinite slope
+                raise BadLossError(progress, "the gradient's norm", norm, item.indices)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
 
 class BadLossError(TrainingError):
-    """A loss that is not a number, and the pictures that it came from."""
+    """A loss or gradient that is not finite, and the pictures that it came from."""
 
-    def __init__(self, progress: Progress, name: str, value: float, indices: tuple[int, ...]) -> None:
-        super().__init__(f"epoch {progress.epoch}, step {progress.step}: loss {name} is {value}")
+    def __init__(self, progress: Progress, what: str, value: float, indices: tuple[int, ...]) -> None:
+        super().__init__(f"epoch {progress.epoch}, step {progress.step}: {what} is {value}")
         self.indices = indices
 
 

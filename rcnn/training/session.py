@@ -89,7 +89,7 @@ class Session:
             raise TrainingError(f"{error} (pictures {names}); lower --lr, or look at these pictures") from error
         if ended:
             self._close_epoch()
-        if asked.is_set():
+        if asked.is_set() and self.progress.epoch <= self.epochs:
             self._save_last()
             raise Stopped(f"stopped in epoch {self.progress.epoch}; the state is saved, go on with --resume")
 
