@@ -13,22 +13,16 @@ import torch
 from PIL import Image
 from torch import nn
 from torchvision.models import detection as tv
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.mobilenetv3 import InvertedResidual
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
-from rcnn import build
 from rcnn.api import load
 from rcnn.backbones.norm import FoldedConv2d
-from rcnn.compat.torchvision import CONFIGS, WEIGHTS, from_state, rename
-from rcnn.config import Config, InputSettings, ModelSettings
-from rcnn.data.loader import Batches
+from rcnn.compat.torchvision import CONFIGS, WEIGHTS, from_state
 from rcnn.data.preprocess import Preprocess
 from rcnn.errors import WeightsError
 from rcnn.inference.predictor import Detector
-from rcnn.matching import draws, sample
-from rcnn.sample import Sample
 
 CLASSES = 8
 MOBILE, MOBILE_320 = "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -71,7 +65,7 @@ def calibrated(model, pictures):
         if isinstance(block, Bottleneck | InvertedResidual):
             [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)][-1].weight.fill_(0.2)
     learn_norms(model.backbone, images.tensors)
-    scale_outputs(model.backbone, (images.tensors,), {block: 0.7 for block in model.backbone.fpn.layer_blocks})
+    scale_outputs(model.backbone, (images.tensors,), dict.fromkeys(model.backbone.fpn.layer_blocks, 0.7))
     features = model.backbone(images.tensors)
     head, predictor = model.rpn.head, model.roi_heads.box_predictor
     scale_outputs(head, (list(features.values()),), {head.cls_logits: 1.5, head.bbox_pred: 0.03})
