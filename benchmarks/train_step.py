@@ -34,6 +34,7 @@ from rcnn.data.loader import Augment, Collate, Draw, EpochSampler, Samples, mirr
 from rcnn.presets import PRESETS
 from rcnn.sample import Sample
 from rcnn.training.loop import Progress, Trainer
+from rcnn.training.memory import keep_freed_memory
 from rcnn.training.optim import make_optimizer
 
 Step = Callable[[list[Draw]], object]
@@ -131,14 +132,14 @@ def measure(steps: dict[str, Step], batches: Sequence[list[Draw]], warmup: int) 
 
 
 def summary(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Median, least and most seconds of each variant, and the median of torchvision's seconds over its own."""
+    """Median, least and most seconds of each variant, and the median of its share of torchvision's seconds."""
     base = next(iter(seconds.values()))
     return {
         name: {
             "median": statistics.median(values),
             "min": min(values),
             "max": max(values),
-            "times_as_fast": statistics.median(b / v for b, v in zip(base, values, strict=True)),
+            "share": statistics.median(v / b for b, v in zip(base, values, strict=True)),
         }
         for name, values in seconds.items()
     }
@@ -182,6 +183,7 @@ def main() -> None:
     args = arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    keep_freed_memory()  # as training does; in one process torchvision gains by it too
     read_state(args.backbone_weights)  # a wrong file is named before anything else is done
     data = read_data(args.data, bad_boxes="drop")
     samples, names = data.splits["train"], data.class_names
