@@ -1,8 +1,7 @@
 """Training steps of torchvision's Faster R-CNN and of this library, taken in turn on the same pictures.
 
-Both train MobileNetV2 with a pyramid and frozen batch norm, 256 anchors and 512 regions a picture. Torchvision runs
-as it is shipped: fp32, channels first, pictures decoded with Pillow. A step is all that training repeats: decoding,
-forward, backward, the optimizer.
+Both train MobileNetV2 with a pyramid and frozen batch norm, 256 anchors and 512 regions a picture; torchvision as
+shipped: fp32, channels first. A step is all that training repeats: decoding, forward, backward, the optimizer.
 """
 
 import argparse
@@ -28,9 +27,10 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from rcnn import build
 from rcnn.api import read_data
-from rcnn.backbones.weights import load_backbone_weights, read_state
+from rcnn.backbones.weights import load_backbone_weights
 from rcnn.config import Config, InputSettings
 from rcnn.data.loader import Augment, Collate, Draw, EpochSampler, Samples, mirror
+from rcnn.errors import RcnnError
 from rcnn.presets import PRESETS
 from rcnn.sample import Sample
 from rcnn.training.loop import Progress, Trainer
@@ -88,16 +88,9 @@ def own_step(
     preprocess = build.preprocess(config.input)
     dataset, collate = Samples(samples, preprocess), Collate(preprocess, class_names, batch)
     model, _ = build.detector(config.model, len(class_names), weights, pretrained=True)
-    settings = build.optimizer_settings(config.training)
-    trainer = Trainer(
-        build.objective(model, config),
-        make_optimizer(model, settings),
-        build.schedule(config.training, 1000),
-        1e-3,
-        torch.device("cpu"),
-        bf16,
-        clip=CLIP,
-    )
+    optimizer = make_optimizer(model, build.optimizer_settings(config.training))
+    objective, schedule = build.objective(model, config), build.schedule(config.training, 1000)
+    trainer = Trainer(objective, optimizer, schedule, 1e-3, torch.device("cpu"), bf16, clip=CLIP)
 
     def step(draws: list[Draw]) -> None:
         item = collate([dataset[draw] for draw in draws])
@@ -147,13 +140,10 @@ def summary(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 
 def machine(threads: int) -> dict[str, Any]:
     """What the numbers depend on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text("utf-8").splitlines() if info.is_file() else []
+    lines = info.read_text("utf-8").splitlines() if (info := Path("/proc/cpuinfo")).is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return {
         "cpu": models[0] if models else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -165,7 +155,6 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="a data set with a split `train`")
     parser.add_argument("--backbone-weights", type=Path, required=True, help="MobileNetV2's weights for ImageNet")
@@ -184,26 +173,28 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     keep_freed_memory()  # as training does; in one process torchvision gains by it too
-    read_state(args.backbone_weights)  # a wrong file is named before anything else is done
     data = read_data(args.data, bad_boxes="drop")
-    samples, names = data.splits["train"], data.class_names
     preset = build.resolved(PRESETS["faster-rcnn-mobilenet-fpn"](), pretrained=True)
     config = preset.model_copy(update={"input": InputSettings(short=args.size, long=args.size * 5 // 3)})
-    common = (samples, names, config, args.backbone_weights)
+    samples = data.splits["train"]
+    common = (samples, data.class_names, config, args.backbone_weights)
     steps = {
         "torchvision": torchvision_step(*common),
         "rcnn fp32": own_step(*common, args.batch, bf16=False),
         "rcnn bf16": own_step(*common, args.batch, bf16=True),
     }
-    batches = full_batches(samples, config, args.batch, args.warmup + args.steps)
-    seconds = measure(steps, batches, args.warmup)
-    report = {"machine": machine(args.threads), "size": args.size, "batch": args.batch, "variants": summary(seconds)}
-    print(json.dumps(report["machine"]))
-    for name, row in summary(seconds).items():
+    seconds = measure(steps, full_batches(samples, config, args.batch, args.warmup + args.steps), args.warmup)
+    where, rows = machine(args.threads), summary(seconds)
+    print(json.dumps(where))
+    for name, row in rows.items():
         print(f"{name:12} " + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
     if args.json:
-        args.json.write_text(json.dumps(report | {"seconds": seconds}, indent=1), "utf-8")
+        report = {"machine": where, "size": args.size, "batch": args.batch, "variants": rows, "seconds": seconds}
+        args.json.write_text(json.dumps(report, indent=1), "utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except RcnnError as error:
+        raise SystemExit(error) from None

@@ -71,8 +71,8 @@ def resnet18():
     backbone = resnet_fpn_backbone(
         backbone_name="resnet18", weights=None, norm_layer=nn.BatchNorm2d, trainable_layers=5
     )
-    theirs = calibrated(resized(tv.FasterRCNN(backbone, CLASSES + 1), 224, 320), GENERATED)
-    config = Config(input=InputSettings(short=224, long=320), model=ModelSettings(backbone="resnet18", norm="batch"))
+    theirs = calibrated(resized(tv.FasterRCNN(backbone, CLASSES + 1, rpn_post_nms_top_n_test=100), 224, 320), GENERATED)
+    config = Config(model=ModelSettings(backbone="resnet18", norm="batch"))
     model, _ = build.detector(config.model, CLASSES)
     model.load_state_dict(rename(theirs.state_dict()))
     return theirs, model, config

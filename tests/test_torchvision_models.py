@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.models import detection as tv
-from torchvision.ops import FrozenBatchNorm2d
-from torchvision_random import CLASSES, GENERATED, MOBILE, MOBILE_320, NAMES, calibrated, resized, tensor, torchvisions
+from torchvision.ops import FrozenBatchNorm2d, box_iou
+from torchvision_random import GENERATED, MOBILE, MOBILE_320, NAMES, calibrated, resized, tensor, torchvisions
 
 from rcnn.api import load
 from rcnn.backbones.norm import FoldedConv2d
@@ -31,18 +31,24 @@ def ours(name, theirs):
 
 
 def assert_same_detections(name, theirs, pictures):
-    """Scores within 1e-5, boxes within 1e-3 pixels, in the same order but for ties; and enough to compare."""
+    """Scores within 1e-5, boxes within 1e-3 pixels, in the same order but for ties; and enough to compare.
+
+    Of two overlapping boxes whose scores tie, rounding decides which one suppresses the other: one in fifty may be
+    such a pair's other box.
+    """
     for found, picture in zip(ours(name, theirs).predict(pictures), pictures, strict=True):
         with torch.no_grad():
             (expected,) = theirs([tensor(picture)])
         assert len(found) >= 30
         assert len(set(found.labels.tolist())) >= 5
         torch.testing.assert_close(found.scores, expected["scores"], rtol=0, atol=1e-5)
-        scores = (found.scores[:, None] - expected["scores"]).abs() <= 1e-5
-        boxes = ((found.boxes[:, None] - expected["boxes"]).abs() <= 1e-3).all(-1)
-        same = scores & boxes & (found.labels[:, None] == expected["labels"])
-        assert same.any(dim=0).all(), "torchvision finds what this library does not"
-        assert same.any(dim=1).all(), "this library finds what torchvision does not"
+        tied = (found.scores[:, None] - expected["scores"]).abs() <= 1e-5
+        tied &= found.labels[:, None] == expected["labels"]
+        same = tied & ((found.boxes[:, None] - expected["boxes"]).abs() <= 1e-3).all(-1)
+        rivals = tied & (box_iou(found.boxes, expected["boxes"]) > 0.5)
+        for side in (0, 1):
+            assert same.any(dim=side).float().mean() >= 0.98
+            assert rivals.any(dim=side).all()
 
 
 @pytest.mark.parametrize("name", CONFIGS)
