@@ -172,6 +172,8 @@ class TrainingSettings(Section):
     """auto: bf16 where the device computes in it"""
     workers: Annotated[int, Field(ge=0)] = 0
     """processes that prepare pictures"""
+    save_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """between saves of the newest state within an epoch"""
     seed: Annotated[int, Field(ge=0)] = 0
     """all chance follows from it"""
 

@@ -26,10 +26,16 @@ class Matches:
     """True where at least half of the candidate lies in a region that shall not teach: a crowd, say."""
 
 
-def match(candidates: Float[Tensor, "_ N 4"], targets: Targets, train_difficult: bool = True) -> Matches:
+def match(
+    candidates: Float[Tensor, "_ N 4"],
+    targets: Targets,
+    train_difficult: bool = True,
+    usable: Bool[Tensor, "B N"] | None = None,
+) -> Matches:
     """Hold candidates, one set a picture or one for all, against the true boxes of each picture.
 
     Crowds never match; difficult objects do only if `train_difficult`. What does not match is `ignored` around.
+    Candidates that are not `usable` match nothing, so that none of them is the best of an object.
     """
     skipped = targets.crowd if train_difficult else targets.crowd | targets.difficult
     teaches = targets.valid & ~skipped
@@ -45,6 +51,8 @@ def match(candidates: Float[Tensor, "_ N 4"], targets: Targets, train_difficult:
         common = intersection(candidates, targets.boxes[:, block])  # [B, N, BLOCK]
         union = area(targets.boxes[:, block])[:, None] + sides - common
         overlap = torch.where(teaches[:, None, block], common / union.clamp(min=1e-9), 0)
+        if usable is not None:
+            overlap = torch.where(usable[..., None], overlap, 0)
         top, place = overlap.max(dim=2)
         index = torch.where(top > iou, place + start, index)
         iou = torch.maximum(iou, top)
@@ -77,8 +85,8 @@ def sample(
 
     Those with the highest `draws` (from 0 to 2^32) are taken, so the same draws give the same mini-batch.
     """
+    limit = min(int(count * fraction), draws.shape[1])
     count = min(count, draws.shape[1])
-    limit = min(int(count * fraction), count)
     lucky = torch.where(positive, draws, -1).topk(limit, dim=1)
     rank = torch.where(negative & ~positive, draws, -1)
     chosen = torch.where(lucky.values >= 0, lucky.values + FIRST, rank.gather(1, lucky.indices))

@@ -40,7 +40,7 @@ class Targets:
     weight: Float[Tensor, "B G"]
     """What an object counts in the loss; 1 unless the data says otherwise."""
     keys: Int[Tensor, "B"]
-    """One number a picture, from which its mini-batch sampling is drawn (see `matching.uniform`)."""
+    """One number a picture, from which its mini-batch sampling is drawn (see `matching.draws`)."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ def unpad(padded: PaddedDetections, class_names: Sequence[str]) -> list[Detectio
 
 
 def to_device(tree: Any, device: torch.device | str) -> Any:
-    """Every tensor of a structure on `device`; copies from pinned memory do not wait."""
-    return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device, non_blocking=True), tree)
+    """Every tensor of a structure on `device`. Copies to the host wait, for they are read next."""
+    to_gpu = torch.device(device).type == "cuda"
+    return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device, non_blocking=to_gpu), tree)
 
 
 for _structure in (Batch, Targets, Proposals, PaddedDetections):

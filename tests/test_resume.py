@@ -125,7 +125,7 @@ def test_a_crash_between_the_metrics_and_the_state_repeats_the_epoch(tmp_path, m
 
     def save():
         saved.append(1)
-        if len(saved) == 2:
+        if len(saved) == 3:
             raise MemoryError
         true_save()
 
@@ -133,6 +133,29 @@ def test_a_crash_between_the_metrics_and_the_state_repeats_the_epoch(tmp_path, m
     with pytest.raises(MemoryError):
         session.run()
     assert len(rows_of(tmp_path / "run")) == 4
+    prepare(data, tmp_path / "run", resume=True).session.run()
+    assert_same_run(tmp_path / "run", tmp_path / "straight")
+
+
+class CrashAt(Silent):
+    """A listener that takes the whole run down after some batch of an epoch."""
+
+    def __init__(self, epoch, batch):
+        self.place = epoch, batch
+
+    def stepped(self, progress, lr):
+        if (progress.epoch, progress.batches) == self.place:
+            raise MemoryError
+
+
+@pytest.mark.parametrize("save_minutes", [10.0, 1e-9], ids=["from the beginning", "from the last save"])
+def test_a_run_that_crashed_in_its_first_epoch_goes_on(tmp_path, save_minutes):
+    config, data = tiny_config(epochs=1, batch=1, save_minutes=save_minutes), shape_data(4, 0)
+    prepare(data, tmp_path / "straight", config, val_split="none").session.run()
+    with pytest.raises(MemoryError):
+        prepare(data, tmp_path / "run", config, CrashAt(1, 3), val_split="none").session.run()
+    saved = read_metadata(tmp_path / "run" / "last.safetensors")["progress"]["batches"]
+    assert saved == (0 if save_minutes == 10.0 else 2)
     prepare(data, tmp_path / "run", resume=True).session.run()
     assert_same_run(tmp_path / "run", tmp_path / "straight")
 

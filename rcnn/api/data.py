@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rcnn.data import MAX_PIXELS, Format, Policy, check_pictures, enforce, every_sample, open_data, samples_of
+from rcnn.data.check import sound_samples
 from rcnn.errors import ConfigError, DataError
 from rcnn.runs import RunFolder
 from rcnn.sample import DataSet, Sample
@@ -16,15 +17,13 @@ Data = Path | str | DataSet
 def read_data(
     data: Data, bad_boxes: Policy = "fail", format: Format | None = None, max_pixels: int = MAX_PIXELS
 ) -> DataSet:
-    """A data set whose pictures and boxes have all been looked at; one given as samples is taken as it is.
+    """A data set whose pictures and boxes have all been looked at.
 
     Raises DataError with the list of defects, unless `bad_boxes` says to drop them.
     """
-    if isinstance(data, DataSet):
-        return data
-    opened = open_data(Path(data), format)
+    opened = sound_samples(data) if isinstance(data, DataSet) else open_data(Path(data), format)
     findings = opened.findings + check_pictures(every_sample(opened.dataset), max_pixels, opened.sizes)
-    return enforce(opened.dataset, findings, bad_boxes, str(data))
+    return enforce(opened.dataset, findings, bad_boxes, "the samples" if isinstance(data, DataSet) else str(data))
 
 
 def split(dataset: DataSet, name: str, advice: str) -> list[Sample]:
@@ -47,4 +46,5 @@ def with_splits_of(folder: RunFolder, dataset: DataSet) -> DataSet:
     by_id = {sample.id: sample for sample in every_sample(dataset)}
     stored = json.loads(folder.splits.read_text("utf-8"))
     splits = {name: [by_id[key] for key in ids if key in by_id] for name, ids in stored.items()}
-    return replace(dataset, splits={name: part for name, part in splits.items() if part}) if splits else dataset
+    known = {name: part for name, part in splits.items() if part}
+    return replace(dataset, splits=known) if known else dataset

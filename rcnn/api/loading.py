@@ -40,9 +40,9 @@ def load(
     config = config_of(metadata, path)
     model, _ = build.detector(config.model, len(metadata["class_names"]))
     model.load_state_dict(model_tensors(tensors) or tensors)
-    return Detector(
-        model, build.preprocess(config.input), metadata["class_names"], where, bf16, config.input.max_pixels
-    )
+    preprocess, category_ids = build.preprocess(config.input), metadata.get("category_ids")
+    class_names, max_pixels = metadata["class_names"], config.input.max_pixels
+    return Detector(model, preprocess, class_names, where, bf16, max_pixels, category_ids)
 
 
 def load_named(run: str, weights: str, device: str, precision: Precision) -> Detector:

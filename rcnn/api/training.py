@@ -32,7 +32,7 @@ from rcnn.training.session import Listener, Session, choose_device
 DEFAULT_PRESET = "faster-rcnn-mobilenet-fpn"
 Weights = Path | str | None
 """A file; `none` for random weights; None for torchvision's."""
-_MAY_CHANGE = {"training.workers"}  # between a run's beginning and its resumption
+_MAY_CHANGE = {"training.workers", "training.save_minutes"}  # between a run's beginning and its resumption
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,23 @@ def prepare_training(
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
-    bad_boxes: Policy = "fail",
+    bad_boxes: Policy | None = None,
     format: Format | None = None,
 ) -> Prepared:
     """Read the data, build the network and make the run's folder.
 
     Splits are `train` and `val` unless named; `val_split` may be `none`: then the newest weights count as the best.
-    With `resume` they, and the settings where `config` is None, are those that the run began with.
+    With `resume` they, the policy on bad boxes, and the settings where `config` is None are those that the run began
+    with.
     """
     folder = RunFolder(Path(out))
     stored = _stored(folder, resume, overwrite)
     config = build.resolved(_settings(config, stored, folder), str(backbone_weights) != "none")
-    dataset = read_data(data, bad_boxes, format, config.input.max_pixels)
+    reading = _reading(stored, bad_boxes, format)
+    dataset = read_data(data, **reading, max_pixels=config.input.max_pixels)
     if stored is not None:
         dataset = with_splits_of(folder, dataset)
-    metadata = _metadata(stored, config, dataset.class_names, train_split, val_split)
+    metadata = _metadata(stored, config, dataset, train_split, val_split) | {"reading": reading}
     if stored is not None:
         _refuse_changes(stored, metadata)
         _refuse_other_pictures(folder, dataset, metadata["splits"])
@@ -116,14 +118,21 @@ def _settings(given: Config | None, stored: Mapping[str, Any] | None, folder: Ru
 def _metadata(
     stored: Mapping[str, Any] | None,
     config: Config,
-    class_names: Sequence[str],
+    dataset: DataSet,
     train_split: str | None,
     val_split: str | None,
 ) -> dict[str, Any]:
     """What a run's files say of it, beside its weights."""
     begun = stored["splits"] if stored else {"train": "train", "val": "val"}
     splits = {"train": train_split or begun["train"], "val": val_split or begun["val"]}
-    return {"config": config.model_dump(mode="json"), "class_names": list(class_names), "splits": splits}
+    names = {"class_names": list(dataset.class_names), "category_ids": dataset.category_ids}
+    return {"config": config.model_dump(mode="json"), "splits": splits, **names}
+
+
+def _reading(stored: Mapping[str, Any] | None, bad_boxes: Policy | None, format: Format | None) -> dict[str, Any]:
+    """How the data is read: as told, or as when the run began."""
+    begun = stored["reading"] if stored else {"bad_boxes": "fail", "format": None}
+    return {"bad_boxes": bad_boxes or begun["bad_boxes"], "format": format or begun["format"]}
 
 
 def _network(
@@ -170,7 +179,9 @@ def _session(
         return {name: value for name, value in known.items() if not math.isnan(value)}
 
     epochs = config.training.epochs
-    return Session(trainer, model, folder, metadata, epochs, batches, val_batches if val else None, judge, listener)
+    session = Session(trainer, model, folder, metadata, epochs, batches, val_batches if val else None, judge, listener)
+    session.save_seconds = 60 * config.training.save_minutes
+    return session
 
 
 def _batches(samples: Sequence[Sample], config: Config, class_names: tuple[str, ...], learning: bool = True) -> Batches:

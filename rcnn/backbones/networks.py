@@ -30,6 +30,7 @@ class Trunk(nn.Module):
         self.taps = tuple(taps)
         self.channels = tuple(channels)
         self.strides = tuple(strides)
+        self.frozen: tuple[str, ...] = ()
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
         """The features after each tap."""
@@ -42,12 +43,17 @@ class Trunk(nn.Module):
 
     def freeze(self, stages: int) -> None:
         """Stop training everything up to the tap number `stages` (0: nothing)."""
-        if stages == 0:
-            return
-        for name, layer in self.named_children():
-            layer.requires_grad_(False)
-            if name == self.taps[stages - 1]:
-                return
+        names = [name for name, _ in self.named_children()]
+        self.frozen = tuple(names[: names.index(self.taps[stages - 1]) + 1]) if stages else ()
+        for name in self.frozen:
+            self.get_submodule(name).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Trunk":
+        """As any module, but what is frozen keeps the statistics of its norms too."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

@@ -35,7 +35,7 @@ def evaluate(
     Before anything is measured, the truth itself is scored as if it had been predicted: it must reach 1.
     """
     detector = api.load_named(run, weights, device, precision)
-    dataset = api.read_data(data, bad_boxes, data_format)
+    dataset = api.read_data(data, bad_boxes, data_format, detector.max_pixels)
     samples = api.evaluation_samples(detector, dataset, split, Path(run))
     steps = iter(track(range(len(samples)), "detecting", console=_console, disable=not _console.is_terminal))
     result, seconds = api.evaluate_detector(detector, samples, protocol, batch, lambda: next(steps, None))

@@ -16,11 +16,16 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[PrecisionName, typer.Option(help="auto: bf16 where it is fast.")]
 TrainingPrecision = Annotated[PrecisionName | None, typer.Option(help="auto: bf16 where it is fast.")]
 BadBoxes = Annotated[Policy, typer.Option(help="What to do about defective boxes and pictures.")]
+TrainingBadBoxes = Annotated[
+    Policy | None, typer.Option(help="What to do about defects in the data: fail unless given.")
+]
 DataFormat = Annotated[Format | None, typer.Option("--format", help="Of the data; else recognised.")]
 WhichWeights = Annotated[str, typer.Option(help="best, last, or for torchvision:NAME a file.")]
 Together = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
 
-PresetName = Annotated[str, typer.Option("--preset", help="One that 'rcnn presets' lists.")]
+PresetName = Annotated[
+    str | None, typer.Option("--preset", help="One that 'rcnn presets' lists; faster-rcnn-mobilenet-fpn unless given.")
+]
 Out = Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-OF-DATA unless given.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training pictures.")]
 Batch = Annotated[int | None, typer.Option(help="Pictures a step.")]

@@ -3,7 +3,7 @@
 import glob
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,8 +46,8 @@ def predict(
             bad += 1
             print(f"rcnn: skipped {found}", file=sys.stderr)
             continue
-        draw(read_picture(file), found).save(out / names[file], quality=92)
-        rows += coco_rows(found, number, file)
+        draw(read_picture(file, detector.max_pixels), found).save(out / names[file], quality=92)
+        rows += coco_rows(found, number, file, detector.category_ids)
         print(f"{file}: {summary(found)}")
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
@@ -101,14 +101,17 @@ def drawn_names(files: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def coco_rows(found: Detections, number: int, file: Path) -> list[dict[str, Any]]:
-    """Detections as COCO results, with file and class names beside the numbers."""
+def coco_rows(found: Detections, number: int, file: Path, category_ids: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Detections as COCO results, with file and class names beside the numbers.
+
+    A category has the number that the COCO file of the training data gave it, or else its label.
+    """
     rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), found.names, strict=True)
     return [
         {
             "image_id": number,
             "file_name": str(file),
-            "category_id": label,
+            "category_id": category_ids.get(name, label),
             "category_name": name,
             "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
             "score": round(score, 5),

@@ -14,7 +14,7 @@ from rcnn.training.session import Stopped
 
 def train(
     data: o.DataArgument,
-    preset_name: o.PresetName = api.DEFAULT_PRESET,
+    preset_name: o.PresetName = None,
     out: o.Out = None,
     epochs: o.Epochs = None,
     batch: o.Batch = None,
@@ -27,7 +27,7 @@ def train(
     train_split: o.TrainSplit = None,
     val_split: o.ValSplit = None,
     backbone_weights: o.BackboneWeights = None,
-    bad_boxes: o.BadBoxes = "fail",
+    bad_boxes: o.TrainingBadBoxes = None,
     data_format: o.DataFormat = None,
     resume: o.Resume = False,
     overwrite: o.Overwrite = False,
@@ -39,7 +39,8 @@ def train(
     Leaves a folder with the best and the newest weights, the settings, and the metrics of each epoch.
     """
     out = out or Path("runs") / (data.stem if data.suffix else data.resolve().name)
-    base = api.stored_config(out) if resume else preset(preset_name)
+    begun = resume and not preset_name  # the same command with --resume behind it serves, and so does --resume alone
+    base = api.stored_config(out) if begun else preset(preset_name or api.DEFAULT_PRESET)
     options = training_options(epochs, batch, lr, precision, seed, workers) | size_options(size)
     config = override(base, config_file, sets or (), options)
     prepare = {"train_split": train_split, "val_split": val_split, "backbone_weights": backbone_weights}

@@ -1,14 +1,18 @@
 """Whether the pictures of a data set can all be read, and are of the size that their boxes were drawn on."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
-from rcnn.data.defects import Finding, Size, picture_name
+import numpy as np
+
+from rcnn.data.defects import Finding, Kind, OpenedData, Size, picture_name
 from rcnn.data.picture import MAX_PIXELS, resolve, verify_picture
 from rcnn.errors import DataError
-from rcnn.sample import Sample
+from rcnn.sample import DataSet, Sample
 
 
 def check_pictures(
@@ -28,6 +32,39 @@ def check_pictures(
             return [finding for findings in found for finding in findings]
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the pictures that are left
+
+
+def sound_samples(dataset: DataSet) -> OpenedData:
+    """A user's own samples without their defective objects, which are reported as those of files are.
+
+    Raises DataError where two samples of a split share an id: it keys their randomness.
+    """
+    findings: dict[str, list[Finding]] = {}
+    splits = {}
+    for name, samples in dataset.splits.items():
+        twice = [sample_id for sample_id, count in Counter(s.id for s in samples).items() if count > 1]
+        if twice:
+            raise DataError(f"split '{name}': two samples have the id {twice[0]!r}; give each its own")
+        splits[name] = [_sound(sample, findings) for sample in samples]
+    return OpenedData(replace(dataset, splits=splits), [found for part in findings.values() for found in part])
+
+
+def _sound(sample: Sample, findings: dict[str, list[Finding]]) -> Sample:
+    finite = np.isfinite(sample.boxes).all(axis=1)
+    with np.errstate(invalid="ignore"):
+        good = finite & ((sample.boxes[:, 2:] - sample.boxes[:, :2]) > 0).all(axis=1)
+    if good.all():
+        return sample
+    kinds: dict[bool, tuple[Kind, str]] = {True: ("no-area", "has no area"), False: ("not-a-number", "is not finite")}
+    found = []
+    for place in np.flatnonzero(~good).tolist():
+        kind, what = kinds[bool(finite[place])]
+        detail = f"box {tuple(sample.boxes[place].tolist())} {what}"
+        found.append(Finding("error", kind, sample.id, place + 1, sample.names[place], detail))
+    findings[sample.id] = found
+    names = tuple(name for name, keep in zip(sample.names, good, strict=True) if keep)
+    rows = {name: getattr(sample, name)[good] for name in ("boxes", "difficult", "crowd", "weight", "area")}
+    return replace(sample, names=names, **rows)
 
 
 def _check(sample: Sample, max_pixels: int, annotated: Size | None) -> list[Finding]:

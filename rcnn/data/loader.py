@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rcnn.data.picture import MAX_PIXELS, picture_size, resolve
@@ -44,6 +45,11 @@ class TruthBatch:
     batch: Batch
     targets: Targets
     indices: tuple[int, ...]
+
+    def pin_memory(self) -> "TruthBatch":
+        """The same in page-locked memory: what torch's loader calls so that copies to a GPU need not wait."""
+        batch, targets = pytree.tree_map_only(torch.Tensor, torch.Tensor.pin_memory, (self.batch, self.targets))
+        return TruthBatch(batch, targets, self.indices)
 
 
 class Samples(Dataset[tuple[Draw, torch.Tensor, Sample, Size]]):
@@ -88,9 +94,10 @@ class EpochSampler(Sampler[list[Draw]]):
         augment: Augment | None = None,
         seed: int = 0,
         shuffle: bool = True,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.ids = [sample.id for sample in samples]
-        self.sizes = [size_of(sample) for sample in samples]
+        self.sizes = [size_of(sample, max_pixels) for sample in samples]
         self.preprocess = preprocess
         self.batch = batch
         self.augment = augment or Augment(flip=0.0)
@@ -127,11 +134,11 @@ class EpochSampler(Sampler[list[Draw]]):
         return Draw(index, scales[scale % len(scales)], flip / 2**64 < self.augment.flip, key >> 1)
 
 
-def size_of(sample: Sample) -> Size:
+def size_of(sample: Sample, max_pixels: int = MAX_PIXELS) -> Size:
     """Height and width of a sample's picture, of a file from its header alone."""
     if isinstance(sample.picture, Path):
-        return picture_size(sample.picture)
-    height, width, _ = resolve(sample.picture).shape
+        return picture_size(sample.picture, max_pixels)
+    height, width, _ = resolve(sample.picture, max_pixels).shape
     return height, width
 
 
@@ -198,7 +205,7 @@ class Batches:
     ) -> None:
         check_class_names(samples, class_names)
         self.samples = samples
-        self.sampler = EpochSampler(samples, preprocess, batch, augment, seed, shuffle)
+        self.sampler = EpochSampler(samples, preprocess, batch, augment, seed, shuffle, max_pixels)
         self.loader: DataLoader[TruthBatch] = DataLoader(
             Samples(samples, preprocess, max_pixels),  # type: ignore[arg-type]
             batch_sampler=self.sampler,

@@ -1,6 +1,6 @@
 """A trained model and all that belongs to it, ready for pictures."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class Detector:
         device: torch.device | str = "cpu",
         bf16: bool = False,
         max_pixels: int = MAX_PIXELS,
+        category_ids: Mapping[str, int] | None = None,
     ) -> None:
         self.model = model.to(device).eval()
         self.preprocess = preprocess
@@ -41,6 +42,8 @@ class Detector:
         self.device = torch.device(device)
         self.bf16 = bf16
         self.max_pixels = max_pixels
+        self.category_ids = dict(category_ids or {})
+        """Class name to its number in the COCO file that the model was trained on; empty for other data."""
         self.incomplete = 0
         """Pictures so far whose detections the cap on candidates may have changed."""
 

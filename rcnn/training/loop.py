@@ -120,7 +120,9 @@ class BadLossError(TrainingError):
 
 
 @torch.no_grad()
-def validation_losses(objective: nn.Module, batches: Iterable[TruthBatch], device: torch.device) -> dict[str, float]:
+def validation_losses(
+    objective: nn.Module, batches: Iterable[TruthBatch], device: torch.device, progress: Progress
+) -> dict[str, float]:
     """Mean losses of batches that are not learned from; nothing about the objective changes."""
     objective.eval()
     sums: dict[str, float] = {}
@@ -128,6 +130,8 @@ def validation_losses(objective: nn.Module, batches: Iterable[TruthBatch], devic
     for item in batches:
         losses = objective(*to_device((item.batch, item.targets), device))
         for name, value in losses.items():
+            if not math.isfinite(value):
+                raise BadLossError(progress, f"validation loss {name}", float(value), item.indices)
             sums[name] = sums.get(name, 0.0) + float(value) * len(item.indices)
         pictures += len(item.indices)
     return {name: total / max(1, pictures) for name, total in sums.items()}

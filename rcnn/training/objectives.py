@@ -61,7 +61,7 @@ class JointObjective(nn.Module):
         rpn, settings = self.model.rpn, self.settings
         anchors = rpn.anchors_of(features, batch)
         usable = anchors.inside(batch.sizes) & (batch.weight > 0)[:, None]
-        matches = match(anchors.boxes[None], targets, settings.train_difficult)
+        matches = match(anchors.boxes[None], targets, settings.train_difficult, usable)
         chosen = draw_sample(matches, usable, targets.keys, settings.rpn, stream=1)
         logits, deltas = rpn.head.at(features, chosen.index)
         wanted = encode(_matched(targets.boxes, chosen.take(matches.index)), anchors.boxes[chosen.index])

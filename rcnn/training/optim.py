@@ -39,5 +39,5 @@ class Schedule:
         """The factor of step number `step`, counted from 0."""
         rise = min(1.0, (step + 1) / max(1, self.warmup))
         if self.drops is None:
-            return rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+            return rise * 0.5 * (1 + math.cos(math.pi * min(step, self.steps) / self.steps))
         return rise * 0.1 ** sum(step >= drop * self.steps for drop in self.drops)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,6 +57,9 @@ class Session:
     listener: Listener
     progress: Progress = field(default_factory=Progress)
     best: float = -1.0
+    save_seconds: float = 600.0
+    """Between saves of the newest state within an epoch."""
+    saved: float = field(default_factory=time.monotonic)
 
     def resume(self) -> None:
         """Take up the newest state of the run's folder."""
@@ -68,6 +72,8 @@ class Session:
     def run(self) -> None:
         """Train to the last epoch. Raises Stopped after a signal, with the state saved."""
         keep_freed_memory()
+        if self.progress.step == 0 and self.progress.batches == 0:
+            self._save_last()  # so that a run can go on from its first epoch too
         with _signals() as asked:
             while self.progress.epoch <= self.epochs:
                 self._epoch(asked)
@@ -80,13 +86,12 @@ class Session:
 
         def on_step(now: Progress, lr: float) -> bool:
             self.listener.stepped(now, lr)
+            if now.batches % self.trainer.accumulate == 0 and time.monotonic() - self.saved > self.save_seconds:
+                self._save_last()
             return asked.is_set()
 
-        try:
+        with _named(self.train):
             ended = self.trainer.run(self.train.epoch(progress.epoch, progress.batches), total, progress, on_step)
-        except BadLossError as error:
-            names = ", ".join(self.train.samples[index].id for index in error.indices)
-            raise TrainingError(f"{error} (pictures {names}); lower --lr, or look at these pictures") from error
         if ended:
             self._close_epoch()
         if asked.is_set() and self.progress.epoch <= self.epochs:
@@ -108,6 +113,7 @@ class Session:
         self._save_last()
 
     def _save_last(self) -> None:
+        self.saved = time.monotonic()
         state = {"progress": dataclasses.asdict(self.progress), "best": self.best}
         write_tensors(self.folder.last, pack(self.model, self.trainer.optimizer), {**self.metadata, **state})
 
@@ -128,12 +134,21 @@ class Session:
     def _val_rows(self) -> Iterator[Row]:
         if self.val is None or self.evaluate is None:
             return
-        losses = validation_losses(self.trainer.objective, self.val.epoch(0), self.trainer.device)
-        for name, value in losses.items():
-            if not math.isfinite(value):  # caught before such weights are saved
-                raise TrainingError(f"epoch {self.progress.epoch}: validation loss {name} is {value}; lower --lr")
+        with _named(self.val):  # before weights that give no numbers are saved
+            batches = self.val.epoch(0)
+            losses = validation_losses(self.trainer.objective, batches, self.trainer.device, self.progress)
         row = {"epoch": self.progress.epoch, "step": self.progress.step, "split": "val", "loss": sum(losses.values())}
         yield row | {"losses": losses} | dict(self.evaluate())
+
+
+@contextmanager
+def _named(batches: Batches) -> Iterator[None]:
+    """Gives a bad loss the names of its pictures."""
+    try:
+        yield
+    except BadLossError as error:
+        names = ", ".join(batches.samples[index].id for index in error.indices)
+        raise TrainingError(f"{error} (pictures {names}); lower --lr, or look at these pictures") from error
 
 
 @contextmanager
