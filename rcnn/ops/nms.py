@@ -1,6 +1,6 @@
 """Greedy non-maximum suppression of a batch, in groups, with an output of fixed size.
 
-The contract is `nms`; `nms_reference` says in ten lines what it does; the kernels behind it only do so faster.
+The contract is `nms`; `nms_reference` says plainly what it does; the kernels behind it only do so faster.
 """
 
 import torch
