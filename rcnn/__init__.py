@@ -32,6 +32,10 @@ _WHERE = {
 __all__ = ["DataSet", "Detections", "Detector", "Sample", "evaluate", "load", "train"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'rcnn' has no attribute {name!r}")

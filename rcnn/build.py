@@ -7,7 +7,7 @@ from torch import nn
 
 from rcnn.anchors import AnchorGrid
 from rcnn.backbones import NETWORKS, LoadReport, PyramidBackbone, fold_frozen_norm, load_backbone_weights
-from rcnn.backbones.networks import NormLayer, group_norm
+from rcnn.backbones.networks import WEIGHTS, NormLayer, group_norm
 from rcnn.config import Config, InputSettings, ModelSettings, TrainingSettings
 from rcnn.data.loader import Augment
 from rcnn.data.preprocess import Preprocess
@@ -30,6 +30,11 @@ NORMS: dict[str, NormLayer] = {
 def preprocess(settings: InputSettings) -> Preprocess:
     """What happens to a picture before the network."""
     return Preprocess(settings.short, settings.long, settings.bucket, settings.mean, settings.std)
+
+
+def has_weights(settings: ModelSettings, given: Path | str | None) -> bool:
+    """Whether a backbone begins with pretrained weights: those `given`, or torchvision's where it has some."""
+    return str(given) != "none" and (given is not None or settings.backbone in WEIGHTS)
 
 
 def resolved(config: Config, pretrained: bool) -> Config:

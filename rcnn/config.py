@@ -27,7 +27,7 @@ class Section(BaseModel):
 class InputSettings(Section):
     """From a picture to the network's input."""
 
-    short: Positive = 800
+    short: Annotated[int, Field(ge=32)] = 800
     """the short side after resizing"""
     long: Positive = 1333
     """at most so long a long side; the short side gives way"""

@@ -123,7 +123,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata alone."""
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file; is this the folder of a run that has finished an epoch?")
+        raise WeightsError(f"{path}: no such file; give the folder of a run, which rcnn train makes")
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from rcnn.errors import DataError
 
-Picture = Path | UInt8[np.ndarray, "H W 3"] | Callable[[], UInt8[np.ndarray, "H W 3"]]
+Picture = Path | str | UInt8[np.ndarray, "H W 3"] | Callable[[], UInt8[np.ndarray, "H W 3"]]
 """A file, an RGB array, or a function that makes the array when it is needed."""
 
 
@@ -38,6 +38,8 @@ class Sample:
     def __post_init__(self) -> None:
         """Fill what was left out, so that readers of a sample never meet None; refuse lengths that disagree."""
         count = len(self.names)
+        if isinstance(self.picture, str):
+            object.__setattr__(self, "picture", Path(self.picture))
         boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
         object.__setattr__(self, "boxes", boxes)
         defaults = {

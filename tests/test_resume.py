@@ -217,7 +217,7 @@ def test_workers_may_change(ended):
 
 
 def test_a_run_without_a_state_cannot_go_on(tmp_path):
-    with pytest.raises(WeightsError, match="no such file; is this the folder of a run that has finished an epoch"):
+    with pytest.raises(WeightsError, match="no such file; give the folder of a run"):
         prepare(shape_data(1, 0), tmp_path / "run", resume=True)
     assert not (tmp_path / "run").exists()
 

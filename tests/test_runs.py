@@ -107,7 +107,7 @@ def test_a_truncated_file_is_refused_in_one_line(tmp_path, part):
 
 
 def test_a_missing_file_is_told_with_a_guess(tmp_path):
-    with pytest.raises(WeightsError, match="no such file; is this the folder of a run"):
+    with pytest.raises(WeightsError, match="no such file; give the folder of a run"):
         read_tensors(tmp_path / "model.safetensors")
 
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from rcnn import build
 from rcnn.api.data import Data, read_data, split, with_splits_of
-from rcnn.api.loading import config_of, load, uses_bf16
+from rcnn.api.loading import config_of, load, stored_config, uses_bf16
 from rcnn.api.measuring import evaluate_detector
 from rcnn.backbones import LoadReport
 from rcnn.config import Config
@@ -20,7 +21,7 @@ from rcnn.data.loader import Batches
 from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Detector
 from rcnn.methods.faster_rcnn import FasterRCNN
-from rcnn.presets.overrides import preset
+from rcnn.presets.overrides import override, preset
 from rcnn.presets.yaml import to_yaml
 from rcnn.runs import RunFolder, read_metadata, write_text
 from rcnn.sample import DataSet, Sample
@@ -64,12 +65,13 @@ def prepare_training(
     """Read the data, build the network and make the run's folder.
 
     Splits are `train` and `val` unless named; `val_split` may be `none`: then the newest weights count as the best.
-    With `resume` they, the policy on bad boxes, and the settings where `config` is None are those that the run began
-    with.
+    With `resume` all that is not given is as when the run began.
     """
-    folder = RunFolder(Path(out))
+    folder, where = RunFolder(Path(out)), choose_device(device)
     stored = _stored(folder, resume, overwrite)
-    config = build.resolved(_settings(config, stored, folder), str(backbone_weights) != "none")
+    config = _settings(config, stored, folder)
+    pretrained = build.has_weights(config.model, backbone_weights)
+    config = build.resolved(config, pretrained)
     reading = _reading(stored, bad_boxes, format)
     dataset = read_data(data, **reading, max_pixels=config.input.max_pixels)
     if stored is not None:
@@ -78,24 +80,39 @@ def prepare_training(
     if stored is not None:
         _refuse_changes(stored, metadata)
         _refuse_other_pictures(folder, dataset, metadata["splits"])
-    model, report = _network(config, dataset.class_names, backbone_weights, fetch=stored is None)
-    session = _session(model, config, folder, metadata, dataset, device, listener)
-    if stored is not None:
-        session.resume()
-    else:
-        _begin(folder, overwrite, config, dataset)
+    pictures = _pictures(dataset, metadata["splits"])
+    torch.manual_seed(config.training.seed)
+    source = Path(backbone_weights) if backbone_weights and pretrained else None
+    model, report = build.detector(config.model, len(dataset.class_names), source, pretrained and stored is None)
+    session = _session(model.to(where), config, folder, metadata, pictures, where, listener)
+    session.resume() if stored is not None else _begin(folder, overwrite, config, dataset)
     return Prepared(session, config, dataset.class_names, report)
 
 
-def train(data: Data, out: Path | str, config: Config | str | None = None, **options: Any) -> Detector:
-    """Train a detector and return the best one; options are those of `prepare_training`.
+def train(
+    data: Data,
+    out: Path | str,
+    config: Config | str | None = None,
+    settings: Mapping[str, object] | None = None,
+    **options: Any,
+) -> Detector:
+    """Train a detector and return the best one.
 
-    `config` may be the name of a preset. Training to the end leaves the run in the folder `out`. Raises
-    KeyboardInterrupt, with the state saved, when asked to stop by Ctrl-C or SIGTERM.
+    `config` is the name of a preset or a whole configuration, over which single `settings` are laid by name
+    (`{"training.epochs": 20}`, or `epochs` alone where that is unambiguous). The other options are those of
+    `prepare_training`: `train_split`, `val_split`, `backbone_weights` (a file or "none"), `device`, `resume`,
+    `overwrite`, `bad_boxes`, `format`. Training to the end leaves the run in the folder `out`. Raises ConfigError,
+    DataError or WeightsError for what is wrong in them, and KeyboardInterrupt, with the state saved, after Ctrl-C.
     """
-    settings = preset(config) if isinstance(config, str) else config
+    if unknown := set(options) - set(signature(prepare_training).parameters):
+        name = min(unknown)
+        raise ConfigError(f"{name}: not an option of rcnn.train; settings go into settings={{{name!r}: ...}}")
+    chosen = preset(config) if isinstance(config, str) else config
+    if settings:
+        begun = stored_config(Path(out)) if options.get("resume") else preset(DEFAULT_PRESET)
+        chosen = override(chosen or begun, None, (), settings)
     options.setdefault("listener", Journal(RunFolder(Path(out)).events))
-    prepare_training(data, out, config=settings, **options).session.run()
+    prepare_training(data, out, config=chosen, **options).session.run()
     return load(out, device=options.get("device", "auto"))
 
 
@@ -135,13 +152,10 @@ def _reading(stored: Mapping[str, Any] | None, bad_boxes: Policy | None, format:
     return {"bad_boxes": bad_boxes or begun["bad_boxes"], "format": format or begun["format"]}
 
 
-def _network(
-    config: Config, class_names: Sequence[str], weights: Weights, fetch: bool
-) -> tuple[FasterRCNN, LoadReport | None]:
-    """The network with its first weights; without `fetch` random ones, for a run whose own are about to be read."""
-    torch.manual_seed(config.training.seed)
-    source = Path(weights) if weights and str(weights) != "none" else None
-    return build.detector(config.model, len(class_names), source, fetch and str(weights) != "none")
+def _pictures(dataset: DataSet, splits: Mapping[str, str]) -> tuple[list[Sample], list[Sample]]:
+    """The samples to learn from, and those to choose the best epoch by."""
+    train = split(dataset, splits["train"], "--train-split NAME")
+    return train, [] if splits["val"] == "none" else split(dataset, splits["val"], "--val-split NAME or none")
 
 
 def _begin(folder: RunFolder, overwrite: bool, config: Config, dataset: DataSet) -> None:
@@ -160,16 +174,12 @@ def _session(
     config: Config,
     folder: RunFolder,
     metadata: Mapping[str, Any],
-    dataset: DataSet,
-    device: str,
+    pictures: tuple[Sequence[Sample], Sequence[Sample]],
+    where: torch.device,
     listener: Listener,
 ) -> Session:
-    splits, class_names = metadata["splits"], dataset.class_names
-    train = split(dataset, splits["train"], "--train-split NAME")
-    val = [] if splits["val"] == "none" else split(dataset, splits["val"], "--val-split NAME or none")
+    (train, val), class_names = pictures, tuple(metadata["class_names"])
     batches, val_batches = _batches(train, config, class_names), _batches(val, config, class_names, learning=False)
-    where = choose_device(device)
-    model = model.to(where)
     trainer = _trainer(model, config, len(batches), where)
     detector = Detector(model, build.preprocess(config.input), class_names, where, max_pixels=config.input.max_pixels)
 

@@ -67,8 +67,8 @@ def verify_picture(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 
 def resolve(picture: Picture, max_pixels: int = MAX_PIXELS) -> RGB:
     """The RGB array of a sample's picture: read, called for, or as it is; raises DataError if it is none."""
-    if isinstance(picture, Path):
-        return read_picture(picture, max_pixels)
+    if isinstance(picture, str | Path):
+        return read_picture(Path(picture), max_pixels)
     array = picture() if callable(picture) else picture
     if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         form = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__

@@ -15,7 +15,7 @@ from rcnn.errors import ConfigError, DataError
 from rcnn.sample import Picture
 from rcnn.structures import Batch, Detections, PaddedDetections, to_device, unpad
 
-Source = str | Picture
+Source = Picture
 """A file, an RGB array of height x width x 3, or a function that makes one."""
 
 
