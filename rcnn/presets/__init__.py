@@ -53,7 +53,7 @@ def demo() -> Config:
             head=HeadSettings(width=256, samples=64),
         ),
         training=TrainingSettings(
-            epochs=12,
+            epochs=10,
             batch=8,
             optimizer="adamw",
             lr=1e-3,
