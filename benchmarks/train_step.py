@@ -87,9 +87,9 @@ def own_step(
     """A training step of this library."""
     preprocess = build.preprocess(config.input)
     dataset, collate = Samples(samples, preprocess), Collate(preprocess, class_names, batch)
-    model, _ = build.detector(config.model, len(class_names), weights, pretrained=True)
+    model, _ = build.detector(config, len(class_names), weights, pretrained=True)
     optimizer = make_optimizer(model, build.optimizer_settings(config.training))
-    objective, schedule = build.objective(model, config), build.schedule(config.training, 1000)
+    objective, schedule = build.stages(model, config)[0].objective, build.schedule(config.training, 1000)
     trainer = Trainer(objective, optimizer, schedule, 1e-3, torch.device("cpu"), bf16, clip=CLIP)
 
     def step(draws: list[Draw]) -> None:

@@ -39,8 +39,13 @@ def clip(boxes: Float[Tensor, "B N 4"], sizes: Tensor) -> Float[Tensor, "B N 4"]
     return torch.minimum(boxes.clamp(min=0), limits)
 
 
-def has_side(boxes: Float[Tensor, "*N 4"], minimum: float) -> Bool[Tensor, "*N"]:
-    """True where both sides are at least `minimum` pixels."""
+def inside(boxes: Float[Tensor, "*#B N 4"], sizes: Tensor) -> Bool[Tensor, "*B N"]:
+    """True where no part of a box crosses its picture's border; `sizes` holds height and width, [B, 2]."""
+    return (boxes[..., :2] >= 0).all(-1) & (boxes[..., 2:] <= sizes.flip(-1)[:, None]).all(-1)
+
+
+def has_side(boxes: Float[Tensor, "*N 4"], minimum: Tensor | float) -> Bool[Tensor, "*N"]:
+    """True where both sides are at least `minimum` pixels: a number, or width and height, [..., 2]."""
     return ((boxes[..., 2:] - boxes[..., :2]) >= minimum).all(-1)
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rcnn.boxes import area, intersection
-from rcnn.structures import Targets
+from rcnn.structures import Targets, take
 
 BLOCK = 8
 """True boxes per step: a whole [candidates, objects] table of a large batch would not fit in memory."""
@@ -74,8 +74,7 @@ class Sampled:
 
     def take(self, values: Tensor) -> Tensor:
         """The sampled rows of `values`, [B, N, ...]."""
-        index = self.index.reshape(*self.index.shape, *(1,) * (values.ndim - 2))
-        return values.gather(1, index.expand(-1, -1, *values.shape[2:]))
+        return take(values, self.index)
 
 
 def sample(

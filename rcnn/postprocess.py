@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rcnn.boxes import Weights, clip, decode, has_side
+from rcnn.boxes import clip, decode, has_side
 from rcnn.ops import nms
-from rcnn.structures import Batch, PaddedDetections, Proposals
+from rcnn.structures import Batch, PaddedDetections, Proposals, take
 
 SMALLEST_SIDE = 1e-2  # of a detection, in pixels
 
@@ -18,50 +18,51 @@ class Postprocess:
     """How candidates become detections.
 
     `score`: a detection must score above it. `nms`: a box that a better one of its class overlaps by more is dropped.
-    `detections`: at most so many a picture. `candidates`: so many of the best (region, class) pairs enter suppression.
-    `box_weights`: what the regression's deltas were multiplied with (see `rcnn.boxes.encode`).
+    `detections`: at most so many a picture. `candidates`: so many of the best (region, class) pairs enter suppression,
+    and of each class at most `per_class` (0: no limit). `refine`: whether regions are moved by their deltas.
     """
 
     score: float = 0.05
     nms: float = 0.5
     detections: int = 100
     candidates: int = 4096
-    box_weights: Weights = (10.0, 10.0, 5.0, 5.0)
+    per_class: int = 0
+    refine: bool = True
 
     def __call__(
         self,
         proposals: Proposals,
-        logits: Float[Tensor, "B P K"],
-        deltas: Float[Tensor, "B P K 4"],
+        scores: Float[Tensor, "N K"],
+        deltas: Float[Tensor, "N K 4"],
         batch: Batch,
     ) -> PaddedDetections:
-        """Softmax, regression by class, suppression within each class; column 0 of `logits` is the background."""
-        probabilities = logits.float().softmax(-1)[..., 1:]
-        scores = torch.where(proposals.valid[..., None], probabilities, 0).flatten(1)  # [B, P * (K - 1)]
-        found = (scores > self.score).sum(dim=1)
-        top = scores.topk(min(self.candidates, scores.shape[1]), dim=1)
-        classes = logits.shape[2] - 1
+        """Choice of the best pairs, regression by class, suppression within each class; N is B times P regions."""
+        classes = scores.shape[1]
+        shape = (*proposals.valid.shape, classes)  # (B, P, K)
+        pairs = self._best_of_class(torch.where(proposals.valid[..., None], scores.reshape(shape), 0)).flatten(1)
+        found = (pairs > self.score).sum(dim=1)
+        top = pairs.topk(min(self.candidates, pairs.shape[1]), dim=1)
         region, label = top.indices // classes, top.indices % classes + 1
-        boxes = self._boxes(proposals.boxes, deltas, region, label, batch)
+        boxes = take(proposals.boxes, region)
+        if self.refine:
+            boxes = decode(take(deltas.reshape(*pairs.shape, 4), top.indices), boxes)
+        boxes = clip(boxes, batch.sizes)
         valid = (top.values > self.score) & has_side(boxes, SMALLEST_SIDE)
         index, kept = nms(boxes, top.values, label, valid, self.nms, min(self.detections, boxes.shape[1]))
         return PaddedDetections(
-            boxes=torch.where(kept[..., None], _take(boxes * _to_original(batch), index), 0),
+            boxes=torch.where(kept[..., None], take(boxes * _to_original(batch), index), 0),
             scores=torch.where(kept, top.values.gather(1, index), 0),
             labels=label.gather(1, index) * kept,
             valid=kept,
             complete=(found <= self.candidates) | (kept.sum(dim=1) == self.detections),
         )
 
-    def _boxes(self, regions: Tensor, deltas: Tensor, region: Tensor, label: Tensor, batch: Batch) -> Tensor:
-        """The candidates' boxes; only theirs are decoded."""
-        classes = deltas.shape[2]
-        chosen = _take(deltas.flatten(1, 2), region * classes + label)  # [B, M, 4]
-        return clip(decode(chosen.float(), _take(regions, region), self.box_weights), batch.sizes)
-
-
-def _take(rows: Float[Tensor, "B N 4"], index: Tensor) -> Float[Tensor, "B M 4"]:
-    return rows.gather(1, index[..., None].expand(-1, -1, 4))
+    def _best_of_class(self, scores: Float[Tensor, "B P K"]) -> Float[Tensor, "B P K"]:
+        """The scores with all but the best `per_class` of each class set to zero."""
+        if not 0 < self.per_class < scores.shape[1]:
+            return scores
+        least = scores.topk(self.per_class, dim=1).values[:, -1:]  # [B, 1, K]
+        return torch.where(scores >= least, scores, 0)
 
 
 def _to_original(batch: Batch) -> Float[Tensor, "B 1 4"]:

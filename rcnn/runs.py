@@ -49,6 +49,20 @@ class RunFolder:
         return self.path / "splits.json"
 
     @property
+    def initial(self) -> Path:
+        """The weights that training began with, for schemes that come back to them."""
+        return self.path / "initial.safetensors"
+
+    @property
+    def features(self) -> Path:
+        """Features of all regions, from which machines and regressors are solved for."""
+        return self.path / "features.bin"
+
+    def proposals(self, stage: str) -> Path:
+        """What the network itself proposed before a stage."""
+        return self.path / f"proposals-{stage}.safetensors"
+
+    @property
     def events(self) -> Path:
         """TensorBoard's files."""
         return self.path / "events"
@@ -68,7 +82,8 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove what a run writes; anything else in the folder is somebody's and stays."""
-        for file in (self.last, self.best, self.config, self.metrics, self.splits):
+        files = (self.last, self.best, self.config, self.metrics, self.splits, self.initial, self.features)
+        for file in (*files, *self.path.glob("proposals-*.safetensors")):
             file.unlink(missing_ok=True)
             for unfinished in self.path.glob(f".{file.name}.*"):  # by a writer that was killed
                 unfinished.unlink()
@@ -80,11 +95,12 @@ class RunFolder:
         kept = self.metrics.read_text("utf-8") if self.metrics.exists() else ""
         write_text(self.metrics, kept + "".join(json.dumps(row) + "\n" for row in rows))
 
-    def cut_metrics(self, epoch: int) -> None:
-        """Drop the lines after `epoch`: they were written by epochs whose weights were not saved."""
+    def cut_metrics(self, stage: str, epoch: int) -> None:
+        """Drop the lines of a stage after `epoch`: they were written by epochs whose weights were not saved."""
         if self.metrics.exists():
-            lines = self.metrics.read_text("utf-8").splitlines(keepends=True)
-            write_text(self.metrics, "".join(line for line in lines if json.loads(line)["epoch"] <= epoch))
+            rows = [(line, json.loads(line)) for line in self.metrics.read_text("utf-8").splitlines(keepends=True)]
+            kept = [line for line, row in rows if row["stage"] != stage or row["epoch"] <= epoch]
+            write_text(self.metrics, "".join(kept))
 
 
 def write_text(path: Path, text: str) -> None:

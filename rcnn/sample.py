@@ -34,6 +34,8 @@ class Sample:
     """Square pixels of each object, where a mask is known; else its box's. COCO's small/medium/large go by it."""
     coco_id: int | None = None
     """The picture's number in a COCO file, kept for results that are sent to a COCO server."""
+    proposals: Float[np.ndarray, "P 4"] | None = None
+    """Regions that may hold an object, best first, in the picture's pixels; for methods that make none themselves."""
 
     def __post_init__(self) -> None:
         """Fill what was left out, so that readers of a sample never meet None; refuse lengths that disagree."""

@@ -9,9 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.utils import _pytree as pytree
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Regions that may hold an object, best first, in pixels of the resized picture."""
+
+    boxes: Float[Tensor, "B P 4"]
+    scores: Float[Tensor, "B P"]
+    valid: Bool[Tensor, "B P"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,15 @@ class Batch:
     """Height and width of the picture before it was resized: detections are reported in these pixels."""
     weight: Float[Tensor, "B"]
     """1 for a picture, 0 for a filler that only completes the batch."""
+    proposals: Proposals | None = None
+    """Regions from outside the network, for the methods that need them; Faster R-CNN makes its own."""
+
+    @property
+    def regions(self) -> Proposals:
+        """The proposals that came with the pictures; raises ValueError where none did."""
+        if self.proposals is None:
+            raise ValueError("the batch carries no proposals, and this method makes none itself")
+        return self.proposals
 
 
 @dataclass(frozen=True)
@@ -41,15 +59,6 @@ class Targets:
     """What an object counts in the loss; 1 unless the data says otherwise."""
     keys: Int[Tensor, "B"]
     """One number a picture, from which its mini-batch sampling is drawn (see `matching.draws`)."""
-
-
-@dataclass(frozen=True)
-class Proposals:
-    """Regions that may hold an object, best first, in pixels of the resized picture."""
-
-    boxes: Float[Tensor, "B P 4"]
-    scores: Float[Tensor, "B P"]
-    valid: Bool[Tensor, "B P"]
 
 
 @dataclass(frozen=True)
@@ -95,11 +104,17 @@ def unpad(padded: PaddedDetections, class_names: Sequence[str]) -> list[Detectio
     return [Detections(b[v], s[v], lab[v], tuple(class_names)) for b, s, lab, v in rows]
 
 
+def take(rows: Shaped[Tensor, "B N *rest"], index: Int[Tensor, "B M"]) -> Shaped[Tensor, "B M *rest"]:
+    """Of each picture, the rows that `index` names."""
+    shape = (*index.shape, *rows.shape[2:])
+    return rows.gather(1, index.reshape(*index.shape, *(1,) * (rows.ndim - 2)).expand(shape))
+
+
 def to_device(tree: Any, device: torch.device | str) -> Any:
     """Every tensor of a structure on `device`. Copies to the host wait, for they are read next."""
     to_gpu = torch.device(device).type == "cuda"
     return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device, non_blocking=to_gpu), tree)
 
 
-for _structure in (Batch, Targets, Proposals, PaddedDetections):
+for _structure in (Proposals, Batch, Targets, PaddedDetections):
     pytree.register_dataclass(_structure)

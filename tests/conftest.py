@@ -28,7 +28,7 @@ TINY = {
     "model.rpn.train_before": 60,
     "model.rpn.train_after": 30,
     "model.rpn.samples": 32,
-    "model.head.width": 32,
+    "model.head.widths": [32, 32],
     "model.head.samples": 16,
     "model.norm": "group",
     "training.epochs": 2,
@@ -99,6 +99,9 @@ def _annotation(sample: Sample) -> str:
 class Silent:
     """A listener that does nothing."""
 
+    def stage_started(self, name, number, stages):
+        pass
+
     def epoch_started(self, epoch, epochs, batches):
         pass
 
@@ -145,5 +148,5 @@ def voc(tmp_path_factory):
 def run(tmp_path_factory, voc):
     """The folder of a run, trained for an epoch: not to be changed."""
     out = tmp_path_factory.mktemp("runs") / "shapes"
-    prepare(voc, out, tiny_config(epochs=1)).session.run()
+    prepare(voc, out, tiny_config(epochs=1)).training.run()
     return out

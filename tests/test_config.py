@@ -69,10 +69,10 @@ def test_a_file_from_a_windows_editor_is_read(tmp_path):
 
 
 def test_the_end_of_a_name_is_enough_where_it_is_unique():
-    config = override(Config(), None, ["lr=1e-3", "rpn.samples=64", "head={width: 128, pool: 5}"], {})
+    config = override(Config(), None, ["lr=1e-3", "rpn.samples=64", "head={widths: [128], pool: 5}"], {})
     assert config.training.lr == 0.001
     assert config.model.rpn.samples == 64
-    assert (config.model.head.width, config.model.head.pool) == (128, 5)
+    assert (config.model.head.widths, config.model.head.pool) == ((128,), 5)
 
 
 def test_an_ambiguous_end_names_its_candidates():

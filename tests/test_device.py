@@ -37,6 +37,7 @@ def test_a_batch_on_its_way_to_a_gpu_is_not_waited_for(monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 def test_operators_agree_between_processor_and_gpu():
     from rcnn.ops import nms, roi_align
+    from rcnn.ops.levels import levels_of
 
     generator = torch.Generator().manual_seed(0)
     corners = torch.rand(2, 200, 2, generator=generator) * 100
@@ -47,5 +48,8 @@ def test_operators_agree_between_processor_and_gpu():
     there = nms(*(tensor.cuda() for tensor in arguments), 0.5, 50)
     assert all(torch.equal(a, b.cpu()) for a, b in zip(here, there, strict=True))
     pyramid = [torch.rand(2, 8, 40 // 2**level, 40 // 2**level, generator=generator) for level in range(4)]
-    pooled = roi_align(pyramid, boxes, (4, 8, 16, 32))
-    torch.testing.assert_close(roi_align([p.cuda() for p in pyramid], boxes.cuda(), (4, 8, 16, 32)).cpu(), pooled)
+    strides = (4, 8, 16, 32)
+    levels = levels_of(boxes, strides)
+    pooled = roi_align(pyramid, boxes, levels, strides)
+    there = roi_align([p.cuda() for p in pyramid], boxes.cuda(), levels.cuda(), strides)
+    torch.testing.assert_close(there.cpu(), pooled)

@@ -14,13 +14,22 @@ from rcnn.compat.torchvision import CONFIGS
 from rcnn.data.loader import make_targets
 from rcnn.data.preprocess import Preprocess, lay_out
 from rcnn.matching import match
-from rcnn.presets import PRESETS, demo
+from rcnn.presets import PRESETS
+from rcnn.presets.modern import demo
 from rcnn.proposals.rpn import propose
 from rcnn.sample import Sample
-from rcnn.structures import Batch, PaddedDetections, Targets
-from rcnn.training.objectives import JointObjective, draw_sample
+from rcnn.structures import Batch, PaddedDetections, Proposals, Targets
+from rcnn.training.objectives import JointObjective
+from rcnn.training.sampling import draw_sample
+from rcnn.training.schemes import Learn
 
 ALL = {name: preset() for name, preset in PRESETS.items()} | CONFIGS
+LOSSES = {
+    "rcnn": {"score"},
+    "sppnet": {"score"},
+    "fast-rcnn": {"score", "box"},
+    "faster-rcnn": {"rpn_score", "rpn_box", "score", "box"},
+}
 aten = torch.ops.aten
 
 
@@ -45,11 +54,13 @@ class NothingWaits(TorchDispatchMode):
         return result
 
 
-def fake_batch(pictures=2, objects=16, height=192, width=224):
-    """A batch and its truth as they arrive on the device."""
+def fake_batch(pictures=2, objects=16, height=192, width=224, regions=24):
+    """A batch, with proposals from outside, and its truth as they arrive on the device."""
     sizes = torch.ones(pictures, 2, dtype=torch.int64)
     flags = torch.ones(pictures, objects, dtype=torch.bool)
-    batch = Batch(torch.zeros(pictures, 3, height, width), sizes, sizes, torch.ones(pictures))
+    places = torch.ones(pictures, regions)
+    proposals = Proposals(torch.zeros(pictures, regions, 4), places, places > 0)
+    batch = Batch(torch.zeros(pictures, 3, height, width), sizes, sizes, torch.ones(pictures), proposals)
     labels, weight = torch.ones(pictures, objects, dtype=torch.int64), torch.ones(pictures, objects)
     boxes, keys = torch.zeros(pictures, objects, 4), torch.zeros(pictures, dtype=torch.int64)
     return batch, Targets(boxes, labels, flags, flags, flags, weight, keys)
@@ -57,19 +68,22 @@ def fake_batch(pictures=2, objects=16, height=192, width=224):
 
 @pytest.mark.parametrize("name", ALL)
 def test_prediction_and_losses_have_fixed_shapes_and_never_wait_for_the_device(name, monkeypatch):
-    monkeypatch.setattr(build, "channels_last", lambda model: model)  # a module of fake tensors cannot be converted
+    monkeypatch.setattr(
+        build.model, "channels_last", lambda model: model
+    )  # a module of fake tensors cannot be converted
     config = build.resolved(ALL[name], pretrained=name != "demo")
     with FakeTensorMode(), torch.device("cuda"):
-        model, _ = build.detector(config.model, 5)
+        model, _ = build.detector(config, 5)
         batch, targets = fake_batch()
         with NothingWaits(), torch.no_grad():
             found = model.eval()(batch)
+        stages = [stage for stage in build.stages(model.train(), config) if isinstance(stage, Learn)]
         with NothingWaits():
-            losses = build.objective(model.train(), config)(batch, targets)
+            losses = {name: value for stage in stages for name, value in stage.objective(batch, targets).items()}
     assert isinstance(found, PaddedDetections)
-    assert found.boxes.shape == (2, config.model.detections.maximum, 4)
+    assert found.boxes.shape == (2, min(config.model.detections.maximum, 24 * 5), 4)
     assert found.boxes.device.type == "cuda"
-    assert losses.keys() == {"rpn_score", "rpn_box", "score", "box"}
+    assert losses.keys() == LOSSES[config.model.method]
     assert {(value.shape, value.device.type) for value in losses.values()} == {((), "cuda")}
     assert all(value.requires_grad for value in losses.values())
 
@@ -128,11 +142,11 @@ def objective(**changes):
     torch.manual_seed(0)
     config = build.resolved(demo(), pretrained=False)
     config = config.model_copy(update={"training": config.training.model_copy(update=changes)})
-    model, _ = build.detector(config.model, len(CLASSES))
+    model, _ = build.detector(config, len(CLASSES))
     with torch.no_grad():
         for layer, factor in ((model.rpn.head.cls_logits, 30), (model.head.cls_score, 20), (model.head.bbox_pred, 5)):
             layer.weight.mul_(factor)
-    return build.objective(model, config)
+    return build.stages(model, config)[0].objective
 
 
 SIZES = ((128, 170), (97, 130))
@@ -183,7 +197,7 @@ def test_padding_is_never_sampled():
     targets = targets_of([truth(n, size) for n, size in enumerate(SIZES)])
     anchors, beyond = anchors_beyond(trained, batch)
     matches = match(anchors.boxes[None], targets)
-    everything = replace(trained.settings.rpn, count=beyond.shape[1])
+    everything = replace(trained.rpn.sampling, count=beyond.shape[1])
     chosen = draw_sample(matches, anchors.inside(batch.sizes), targets.keys, everything, stream=1)
     assert not (chosen.take(beyond) & chosen.valid).any()
     assert chosen.valid.sum(dim=1).tolist() != [0, 0]
@@ -252,8 +266,8 @@ def test_where_nothing_shall_be_learned_nothing_is_negative(skipped):
     width = boxes[:, 2].clamp(max=96) - boxes[:, 0].clamp(min=0)
     height = boxes[:, 3].clamp(max=128) - boxes[:, 1].clamp(min=0)
     covered = width.clamp(min=0) * height.clamp(min=0) >= 0.5 * (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-    matches = match(boxes[None], targets, trained.settings.train_difficult)
-    everything = replace(trained.settings.rpn, count=len(boxes), fraction=0.5)
+    matches = match(boxes[None], targets, trained.rpn.train_difficult)
+    everything = replace(trained.rpn.sampling, count=len(boxes), fraction=0.5)
     chosen = draw_sample(matches, anchors.inside(batch.sizes), targets.keys, everything, stream=1)
     assert covered[anchors.inside(batch.sizes)[0]].sum() > 100
     assert chosen.valid.sum() > 100

@@ -186,5 +186,5 @@ def test_a_data_set_of_ones_own_trains(tmp_path):
 
     data = DataSet({"mine": [made("a"), shape_sample("b"), made("c")]}, NAMES)
     prepared = prepare(data, tmp_path / "run", tiny_config(epochs=1), train_split="mine", val_split="none")
-    prepared.session.run()
-    assert prepared.session.progress.epoch == 2
+    prepared.training.run()
+    assert prepared.training.number == 1

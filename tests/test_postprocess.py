@@ -32,11 +32,17 @@ def scene(count=60, seed=0, pictures=2):
     return Proposals(boxes, torch.ones(pictures, count), valid), logits, deltas
 
 
+def run(settings, proposals, logits, deltas, batch):
+    """The step on what a softmax head gives: probabilities and plain deltas of the classes 1..K."""
+    scores = logits.float().softmax(-1)[..., 1:].flatten(0, 1)
+    return settings(proposals, scores, deltas.float()[..., 1:, :].flatten(0, 1), batch)
+
+
 def ragged(settings, proposals, logits, deltas, batch, picture):
     """Boxes, scores and labels of one picture, in the original's pixels."""
     valid = proposals.valid[picture]
     regions, scores = proposals.boxes[picture][valid], logits[picture][valid].softmax(-1)
-    moved = BoxCoder(settings.box_weights).decode(deltas[picture][valid].flatten(1), [regions])
+    moved = BoxCoder((1.0, 1.0, 1.0, 1.0)).decode(deltas[picture][valid].flatten(1), [regions])
     boxes = clip_boxes_to_image(moved, batch.sizes[picture].tolist())[:, 1:].reshape(-1, 4)
     labels = torch.arange(1, CLASSES).repeat(len(regions))
     scores = scores[:, 1:].flatten()
@@ -51,7 +57,7 @@ def ragged(settings, proposals, logits, deltas, batch, picture):
 
 
 def assert_is_ragged(settings, inputs, batch):
-    found = settings(*inputs, batch)
+    found = run(settings, *inputs, batch)
     assert not any(part[~found.valid].any() for part in (found.boxes, found.scores, found.labels))
     for picture, valid in enumerate(found.valid):
         boxes, scores, labels = ragged(settings, *inputs, batch, picture)
@@ -77,7 +83,7 @@ def test_no_detection_at_all_gives_empty_places_of_zeros():
 
 
 def test_no_proposals_give_no_detections():
-    found = Postprocess()(*scene(0), batch_of())
+    found = run(Postprocess(), *scene(0), batch_of())
     assert not found.valid.any()
     assert found.boxes.shape[0] == 2
     assert found.complete.all()
@@ -87,14 +93,14 @@ def test_a_score_equal_to_the_threshold_is_no_detection():
     proposals = Proposals(boxes_in(1, leading=(1,)), torch.ones(1, 1), torch.ones(1, 1, dtype=torch.bool))
     logits, deltas = torch.zeros(1, 1, 2), torch.zeros(1, 1, 2, 4)  # a score of exactly one half
     batch = batch_of([(128, 128)], [(128, 128)])
-    assert not Postprocess(score=0.5)(proposals, logits, deltas, batch).valid.any()
-    assert Postprocess(score=0.49)(proposals, logits, deltas, batch).valid.any()
+    assert not run(Postprocess(score=0.5), proposals, logits, deltas, batch).valid.any()
+    assert run(Postprocess(score=0.49), proposals, logits, deltas, batch).valid.any()
 
 
 def test_suppression_is_within_a_class_only():
     proposals = Proposals(boxes_in(1).expand(1, 2, 4), torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool))
     logits = torch.tensor([[[0.0, 2.0, 1.9], [0.0, 1.8, 2.1]]])
-    found = Postprocess()(proposals, logits, torch.zeros(1, 2, 3, 4), batch_of([(128, 128)], [(128, 128)]))
+    found = run(Postprocess(), proposals, logits, torch.zeros(1, 2, 3, 4), batch_of([(128, 128)], [(128, 128)]))
     assert found.labels[found.valid].tolist() == [2, 1]
 
 
@@ -102,14 +108,14 @@ def test_suppression_is_within_a_class_only():
 def test_what_lies_in_invalid_proposals_does_not_matter(value):
     proposals, logits, deltas = scene()
     proposals.valid[1] = False  # and one picture without any
-    expected = Postprocess()(proposals, logits, deltas, batch_of())
+    expected = run(Postprocess(), proposals, logits, deltas, batch_of())
     hidden = ~proposals.valid
     garbage = (
         replace(proposals, boxes=torch.where(hidden[..., None], value, proposals.boxes)),
         torch.where(hidden[..., None], value, logits),
         torch.where(hidden[..., None, None], value, deltas),
     )
-    found = Postprocess()(*garbage, batch_of())
+    found = run(Postprocess(), *garbage, batch_of())
     for name in ("boxes", "scores", "labels", "valid", "complete"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
 
@@ -124,7 +130,7 @@ def test_the_certificate_is_true_only_where_the_cap_cannot_have_mattered():
     inputs, batch = scene(), batch_of()
     complete = assert_is_ragged(Postprocess(candidates=180), inputs, batch)
     assert complete.complete.all()
-    capped = Postprocess(candidates=40)(*inputs, batch)
+    capped = run(Postprocess(candidates=40), *inputs, batch)
     assert not capped.valid.all()
     assert not capped.complete.any()
     enough = assert_is_ragged(Postprocess(candidates=40, detections=5), inputs, batch)
@@ -135,32 +141,60 @@ def test_the_certificate_is_true_only_where_the_cap_cannot_have_mattered():
 def test_the_certificate_is_each_pictures_own():
     proposals, logits, deltas = scene()
     logits[1, :, 0] = 50
-    found = Postprocess(candidates=40)(proposals, logits, deltas, batch_of())
+    found = run(Postprocess(candidates=40), proposals, logits, deltas, batch_of())
     assert found.complete.tolist() == [False, True]
 
 
 def test_boxes_are_reported_in_the_original_pictures_pixels():
     proposals = Proposals(torch.tensor([[[8.0, 16.0, 300.0, 32.0]]]), torch.ones(1, 1), torch.ones(1, 1) > 0)
     logits, deltas = torch.tensor([[[0.0, 9.0]]]), torch.zeros(1, 1, 2, 4)
-    found = Postprocess()(proposals, logits, deltas, batch_of([(64, 96)], [(640, 48)]))
+    found = run(Postprocess(), proposals, logits, deltas, batch_of([(64, 96)], [(640, 48)]))
     torch.testing.assert_close(found.boxes[found.valid], torch.tensor([[4.0, 160.0, 48.0, 320.0]]))
 
 
 def test_half_precision_scores_give_single_precision_detections():
     proposals, logits, deltas = scene()
-    found = Postprocess()(proposals, logits.bfloat16(), deltas.bfloat16(), batch_of())
-    expected = Postprocess()(proposals, logits.bfloat16().float(), deltas.bfloat16().float(), batch_of())
+    found = run(Postprocess(), proposals, logits.bfloat16(), deltas.bfloat16(), batch_of())
+    expected = run(Postprocess(), proposals, logits.bfloat16().float(), deltas.bfloat16().float(), batch_of())
     assert found.boxes.dtype == found.scores.dtype == torch.float32
     assert torch.equal(found.boxes, expected.boxes)
 
 
 def test_a_picture_alone_gives_what_it_gives_in_a_batch():
     proposals, logits, deltas = scene()
-    together = Postprocess()(proposals, logits, deltas, batch_of())
+    together = run(Postprocess(), proposals, logits, deltas, batch_of())
     for i in range(2):
         own = Proposals(proposals.boxes[i : i + 1], proposals.scores[i : i + 1], proposals.valid[i : i + 1])
-        alone = Postprocess()(
-            own, logits[i : i + 1], deltas[i : i + 1], batch_of(SIZES[i : i + 1], ORIGINAL[i : i + 1])
+        alone = run(
+            Postprocess(), own, logits[i : i + 1], deltas[i : i + 1], batch_of(SIZES[i : i + 1], ORIGINAL[i : i + 1])
         )
         assert torch.equal(alone.boxes[0], together.boxes[i])
         assert torch.equal(alone.labels[0], together.labels[i])
+
+
+@pytest.mark.parametrize("most", [1, 5, 20, 60, 100])
+def test_of_each_class_only_the_best_enter_suppression(most):
+    proposals, logits, deltas = scene()
+    scores = logits.softmax(-1)[..., 1:] * proposals.valid[..., None]
+    best = torch.zeros_like(scores, dtype=torch.bool)
+    for picture in range(2):
+        for label in range(CLASSES - 1):
+            order = sorted(range(60), key=lambda i: -float(scores[picture, i, label]))
+            best[picture, order[:most], label] = True
+    expected = Postprocess(score=0.0)(
+        proposals, (scores * best).flatten(0, 1), deltas[..., 1:, :].flatten(0, 1), batch_of()
+    )
+    found = run(Postprocess(score=0.0, per_class=most), proposals, logits, deltas, batch_of())
+    for name in ("boxes", "scores", "labels", "valid"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name))
+    assert found.complete.all(), "the limit is a rule of the method, no cap that hides something"
+
+
+def test_without_refinement_detections_are_the_regions_themselves():
+    proposals, logits, deltas = scene()
+    batch = batch_of(original=SIZES)
+    found = run(Postprocess(nms=1.0, detections=500, refine=False), proposals, logits, deltas, batch)
+    plain = run(Postprocess(nms=1.0, detections=500), proposals, logits, torch.zeros_like(deltas), batch)
+    torch.testing.assert_close(found.boxes, plain.boxes)
+    assert torch.equal(found.labels, plain.labels)
+    assert not torch.equal(found.boxes, run(Postprocess(nms=1.0, detections=500), *scene(), batch).boxes)

@@ -109,18 +109,18 @@ class StopAt(Silent):
 @pytest.mark.parametrize("batch", [1, 3, 4])
 def test_any_settings_and_any_batch_resume_bitwise(tmp_path, settings, batch):
     config, data = tiny_config(epochs=2, batch=1, **settings), shape_data(4, 0)
-    prepare(data, tmp_path / "straight", config, val_split="none").session.run()
+    prepare(data, tmp_path / "straight", config, val_split="none").training.run()
     with pytest.raises(Stopped):
-        prepare(data, tmp_path / "run", config, StopAt(1, batch), val_split="none").session.run()
+        prepare(data, tmp_path / "run", config, StopAt(1, batch), val_split="none").training.run()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    prepare(data, tmp_path / "run", resume=True).session.run()
+    prepare(data, tmp_path / "run", resume=True).training.run()
     assert_same_run(tmp_path / "run", tmp_path / "straight")
 
 
 def test_a_crash_between_the_metrics_and_the_state_repeats_the_epoch(tmp_path, monkeypatch):
     config, data = tiny_config(), shape_data(2, 1)
-    prepare(data, tmp_path / "straight", config).session.run()
-    session = prepare(data, tmp_path / "run", config).session
+    prepare(data, tmp_path / "straight", config).training.run()
+    session = prepare(data, tmp_path / "run", config).training.session
     true_save, saved = session._save_last, []
 
     def save():
@@ -133,7 +133,7 @@ def test_a_crash_between_the_metrics_and_the_state_repeats_the_epoch(tmp_path, m
     with pytest.raises(MemoryError):
         session.run()
     assert len(rows_of(tmp_path / "run")) == 4
-    prepare(data, tmp_path / "run", resume=True).session.run()
+    prepare(data, tmp_path / "run", resume=True).training.run()
     assert_same_run(tmp_path / "run", tmp_path / "straight")
 
 
@@ -151,12 +151,12 @@ class CrashAt(Silent):
 @pytest.mark.parametrize("save_minutes", [10.0, 1e-9], ids=["from the beginning", "from the last save"])
 def test_a_run_that_crashed_in_its_first_epoch_goes_on(tmp_path, save_minutes):
     config, data = tiny_config(epochs=1, batch=1, save_minutes=save_minutes), shape_data(4, 0)
-    prepare(data, tmp_path / "straight", config, val_split="none").session.run()
+    prepare(data, tmp_path / "straight", config, val_split="none").training.run()
     with pytest.raises(MemoryError):
-        prepare(data, tmp_path / "run", config, CrashAt(1, 3), val_split="none").session.run()
+        prepare(data, tmp_path / "run", config, CrashAt(1, 3), val_split="none").training.run()
     saved = read_metadata(tmp_path / "run" / "last.safetensors")["progress"]["batches"]
     assert saved == (0 if save_minutes == 10.0 else 2)
-    prepare(data, tmp_path / "run", resume=True).session.run()
+    prepare(data, tmp_path / "run", resume=True).training.run()
     assert_same_run(tmp_path / "run", tmp_path / "straight")
 
 
@@ -164,7 +164,7 @@ def test_a_run_that_crashed_in_its_first_epoch_goes_on(tmp_path, save_minutes):
 def ended(tmp_path_factory):
     """A run that came to its end, and its data."""
     out, data = tmp_path_factory.mktemp("resume") / "run", shape_data(2, 1)
-    prepare(data, out, tiny_config(epochs=1)).session.run()
+    prepare(data, out, tiny_config(epochs=1)).training.run()
     return out, data
 
 
@@ -175,7 +175,7 @@ def contents(folder):
 def test_a_run_that_has_ended_is_left_as_it_is(ended):
     out, data = ended
     before = contents(out)
-    prepare(data, out, resume=True).session.run()
+    prepare(data, out, resume=True).training.run()
     assert contents(out) == before
 
 

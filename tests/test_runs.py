@@ -152,8 +152,10 @@ def test_metrics_are_lines_that_are_added(tmp_path):
 
 def test_metrics_of_epochs_that_were_not_saved_are_cut(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.cut_metrics(3)
+    folder.cut_metrics("second", 3)
     assert not folder.metrics.exists()
-    folder.append_metrics({"epoch": epoch} for epoch in (1, 1, 2, 3))
-    folder.cut_metrics(2)
-    assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [1, 1, 2]
+    rows = [("first", 5), ("second", 1), ("second", 1), ("second", 2), ("second", 3)]
+    folder.append_metrics({"stage": stage, "epoch": epoch} for stage, epoch in rows)
+    folder.cut_metrics("second", 2)
+    kept = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert [(row["stage"], row["epoch"]) for row in kept] == rows[:-1]

@@ -73,7 +73,7 @@ def resnet18():
     )
     theirs = calibrated(resized(tv.FasterRCNN(backbone, CLASSES + 1, rpn_post_nms_top_n_test=100), 224, 320), GENERATED)
     config = Config(model=ModelSettings(backbone="resnet18", norm="batch"))
-    model, _ = build.detector(config.model, CLASSES)
+    model, _ = build.detector(config, CLASSES)
     model.load_state_dict(rename(theirs.state_dict()))
     return theirs, model, config
 
@@ -113,9 +113,9 @@ def test_the_same_mini_batch_costs_what_torchvision_says_and_gives_its_gradients
     samples = list(truths())
     preprocess = Preprocess(theirs.transform.min_size[0], theirs.transform.max_size, "exact32")
     item = next(Batches(samples, NAMES, preprocess, batch=2, shuffle=False).epoch(1))
-    objective = build.objective(model.eval(), config)
+    objective = build.stages(model.eval(), config)[0].objective
     with torch.no_grad():
-        found = model.rpn(model.backbone(item.batch.images), item.batch, objective.settings.limits)
+        found = model.rpn(model.backbone(item.batch.images), item.batch, objective.limits)
     regions = [boxes[valid] for boxes, valid in zip(found.boxes, found.valid, strict=True)]
     truth = [{"boxes": torch.from_numpy(one.boxes), "labels": labels_of(one)} for one in samples]
     theirs = in_training(theirs, item, regions, found.boxes.shape[1])

@@ -43,7 +43,7 @@ def equal(first, second):
 
 def test_losses_fall(tmp_path):
     prepared = prepare(shape_data(4, 0), tmp_path / "run", tiny_config(epochs=12, warmup=3), val_split="none")
-    prepared.session.run()
+    prepared.training.run()
     losses = [row["loss"] for row in rows_of(tmp_path / "run")]
     assert len(losses) == 12
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
@@ -54,8 +54,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_does_not(tmp_path)
     for number, seed in enumerate((0, 0, 1)):
         prepared = prepare(shape_data(2, 0), tmp_path / str(number), tiny_config(epochs=1, seed=seed), val_split="none")
         torch.manual_seed(number)  # what happens outside does not matter
-        prepared.session.run()
-        weights.append(weights_of(prepared.session))
+        prepared.training.run()
+        weights.append(weights_of(prepared.training))
     assert equal(weights[0], weights[1])
     assert not equal(weights[0], weights[2])
 
@@ -64,9 +64,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_does_not(tmp_path)
 def test_gradients_add_up_over_batches_and_the_last_ones_count_too(tmp_path, pictures, moves):
     config = tiny_config(epochs=1, batch=2, accumulate=2)
     prepared = prepare(shape_data(pictures, 0), tmp_path / "run", config, val_split="none")
-    prepared.session.run()
+    prepared.training.run()
     assert rows_of(tmp_path / "run")[-1]["step"] == moves
-    assert prepared.session.trainer.schedule.steps == moves
+    assert prepared.training.session.trainer.schedule.steps == moves
 
 
 class MeanObjective(nn.Module):
@@ -85,7 +85,7 @@ def test_two_batches_of_two_move_the_weights_like_one_of_four(tmp_path, clip):
     moved = []
     for batch, accumulate in ((4, 1), (2, 2)):
         out, config = tmp_path / str(batch), tiny_config(batch=batch)
-        batches = prepare(shape_data(4, 0), out, config, val_split="none").session.train
+        batches = prepare(shape_data(4, 0), out, config, val_split="none").training.session.train
         objective = MeanObjective()
         optimizer = torch.optim.SGD(objective.parameters(), 0.1)
         trainer = Trainer(objective, optimizer, Schedule(1, 0, ()), 0.1, torch.device("cpu"), False, accumulate, clip)
@@ -134,7 +134,7 @@ def test_frozen_weights_are_not_the_optimizers(name):
 
 
 def test_each_epoch_leaves_two_lines_of_metrics(tmp_path):
-    prepare(shape_data(3, 2), tmp_path / "run", tiny_config(epochs=2)).session.run()
+    prepare(shape_data(3, 2), tmp_path / "run", tiny_config(epochs=2)).training.run()
     rows = rows_of(tmp_path / "run")
     assert [(row["epoch"], row["split"], row["step"]) for row in rows] == [
         (1, "train", 2),
@@ -145,7 +145,7 @@ def test_each_epoch_leaves_two_lines_of_metrics(tmp_path):
     for row in rows:
         assert row["losses"].keys() == LOSSES
         assert row["loss"] == pytest.approx(sum(row["losses"].values()))
-    common = {"epoch", "step", "split", "loss", "losses"}
+    common = {"stage", "epoch", "step", "split", "loss", "losses"}
     assert rows[0].keys() == common | {"lr", "images_per_second", "seconds", "seconds_waiting_for_data"}
     assert rows[1].keys() == common | {"AP", "AP50"}
     assert 0 <= rows[0]["seconds_waiting_for_data"] <= rows[0]["seconds"]
@@ -154,7 +154,7 @@ def test_each_epoch_leaves_two_lines_of_metrics(tmp_path):
 
 def test_the_best_epoch_is_kept_beside_the_last(tmp_path):
     recorder = Recorder()
-    session = prepare(shape_data(2, 1), tmp_path / "run", tiny_config(epochs=4), recorder).session
+    session = prepare(shape_data(2, 1), tmp_path / "run", tiny_config(epochs=4), recorder).training.session
     scores, kept = iter([0.1, 0.5, 0.3, 0.5]), []
     session.evaluate = lambda: kept.append(weights_of(session)) or {"AP": next(scores), "AP50": 0.6}
     session.run()
@@ -170,23 +170,23 @@ def test_the_best_epoch_is_kept_beside_the_last(tmp_path):
 def test_without_validation_the_newest_is_the_best(tmp_path):
     recorder = Recorder()
     prepared = prepare(shape_data(2, 0), tmp_path / "run", tiny_config(), recorder, val_split="none")
-    prepared.session.run()
+    prepared.training.run()
     assert recorder.ended == [(["train"], True), (["train"], True)]
-    best, _ = read_tensors(prepared.session.folder.best)
-    assert equal(weights_of(prepared.session), best)
+    best, _ = read_tensors(prepared.training.folder.best)
+    assert equal(weights_of(prepared.training), best)
 
 
 def test_validation_without_any_object_leaves_no_scores_and_keeps_the_newest(tmp_path):
     data = DataSet(shape_data(2, 0).splits | {"val": [shape_sample("v", objects=0)]}, tuple(COLOURS))
     recorder = Recorder()
-    prepare(data, tmp_path / "run", tiny_config(), recorder).session.run()
+    prepare(data, tmp_path / "run", tiny_config(), recorder).training.run()
     assert [best for _, best in recorder.ended] == [True, True]
     assert all("AP" not in row for row in rows_of(tmp_path / "run"))
     assert "NaN" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
 def test_validation_changes_neither_weights_nor_chance(tmp_path):
-    session = prepare(shape_data(2, 2), tmp_path / "run", tiny_config()).session
+    session = prepare(shape_data(2, 2), tmp_path / "run", tiny_config()).training.session
     before, state = weights_of(session), torch.get_rng_state()
     first = validation_losses(session.trainer.objective, session.val.epoch(0), torch.device("cpu"), Progress())
     scores = session.evaluate()
@@ -201,22 +201,22 @@ def test_validation_does_not_change_what_is_learned(tmp_path):
     weights = []
     for number, val in enumerate(("val", "none")):
         prepared = prepare(shape_data(2, 1), tmp_path / str(number), tiny_config(), val_split=val)
-        prepared.session.run()
-        weights.append(weights_of(prepared.session))
+        prepared.training.run()
+        weights.append(weights_of(prepared.training))
     assert equal(*weights)
 
 
 def test_a_batch_without_any_object_is_learned_from(tmp_path):
     data = DataSet({"train": [shape_sample(f"e{i}", objects=0) for i in range(2)]}, tuple(COLOURS))
     prepared = prepare(data, tmp_path / "run", tiny_config(epochs=1), val_split="none")
-    prepared.session.run()
+    prepared.training.run()
     (row,) = rows_of(tmp_path / "run")
     assert row["losses"]["box"] == row["losses"]["rpn_box"] == 0
-    assert all(value.isfinite().all() for value in weights_of(prepared.session).values() if value.is_floating_point())
+    assert all(value.isfinite().all() for value in weights_of(prepared.training).values() if value.is_floating_point())
 
 
 def test_an_infinite_loss_stops_with_its_name_and_pictures(tmp_path):
-    session = prepare(shape_data(3, 0), tmp_path / "run", tiny_config(batch=1), val_split="none").session
+    session = prepare(shape_data(3, 0), tmp_path / "run", tiny_config(batch=1), val_split="none").training.session
     session.trainer.objective = Spoiled(session.trainer.objective, at=3)
     with pytest.raises(TrainingError) as caught:
         session.run()
@@ -244,7 +244,7 @@ class Spoiled(nn.Module):
 @pytest.mark.parametrize("val_split", ["none", "val"])
 def test_a_rate_far_too_high_stops_training_and_spares_what_was_saved(tmp_path, val_split):
     config = tiny_config(lr=1e30, batch=4, warmup=0)
-    session = prepare(shape_data(4, 2), tmp_path / "run", config, val_split=val_split).session
+    session = prepare(shape_data(4, 2), tmp_path / "run", config, val_split=val_split).training.session
     with pytest.raises(TrainingError, match=r"loss \w+ is (nan|inf).*lower --lr"):
         session.run()
     if val_split == "val":
@@ -260,7 +260,16 @@ def test_training_by_the_public_function_gives_a_detector(tmp_path):
 
 
 def test_the_journal_logs_a_line_a_split(tmp_path, caplog):
-    row = {"epoch": 3, "step": 9, "split": "val", "loss": 0.5, "losses": {"score": 0.5}, "AP": 0.25, "AP50": 0.5}
+    row = {
+        "stage": "joint",
+        "epoch": 3,
+        "step": 9,
+        "split": "val",
+        "loss": 0.5,
+        "losses": {"score": 0.5},
+        "AP": 0.25,
+        "AP50": 0.5,
+    }
     with caplog.at_level("INFO", "rcnn"):
         Journal(tmp_path).epoch_ended([row], best=True)
     (line,) = [record.message for record in caplog.records]
@@ -274,7 +283,7 @@ def test_difficult_objects_teach_only_if_asked(tmp_path):
     losses = {}
     for wanted in (True, False):
         config = tiny_config(epochs=1, train_difficult=wanted)
-        prepare(data, tmp_path / str(wanted), config, val_split="none").session.run()
+        prepare(data, tmp_path / str(wanted), config, val_split="none").training.run()
         losses[wanted] = rows_of(tmp_path / str(wanted))[0]["losses"]
     assert losses[True]["box"] > 0
     assert losses[False]["box"] == 0

@@ -1,7 +1,7 @@
 """The library from outside: train, load and evaluate, as functions of plain values."""
 
 from rcnn.api.data import Data, read_data
-from rcnn.api.loading import load, load_named, stored_config
+from rcnn.api.loading import load, load_named, stored_config, uses_bf16
 from rcnn.api.measuring import evaluate_detector, evaluation_samples, measure
 from rcnn.api.training import DEFAULT_PRESET, Prepared, prepare_training, train
 
@@ -18,4 +18,5 @@ __all__ = [
     "read_data",
     "stored_config",
     "train",
+    "uses_bf16",
 ]

@@ -38,11 +38,11 @@ def load(
         path = RunFolder(path).best if which == "best" else RunFolder(path).last
     tensors, metadata = read_tensors(path)
     config = config_of(metadata, path)
-    model, _ = build.detector(config.model, len(metadata["class_names"]))
+    model, _ = build.detector(config, len(metadata["class_names"]))
     model.load_state_dict(model_tensors(tensors) or tensors)
     preprocess, category_ids = build.preprocess(config.input), metadata.get("category_ids")
     class_names, max_pixels = metadata["class_names"], config.input.max_pixels
-    return Detector(model, preprocess, class_names, where, bf16, max_pixels, category_ids)
+    return Detector(model, preprocess, class_names, where, bf16, max_pixels, category_ids, build.proposer(config))
 
 
 def load_named(run: str, weights: str, device: str, precision: Precision) -> Detector:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rcnn.api.data import Data, read_data, with_splits_of
 from rcnn.api.loading import load_named
+from rcnn.api.regions import with_regions
 from rcnn.data import samples_of
 from rcnn.errors import ConfigError
 from rcnn.evaluation import Evaluation, Protocol, check_protocol, evaluate
@@ -23,10 +24,14 @@ def measure(
     weights: str = "best",
     batch: int = 1,
     device: str = "auto",
+    proposals: Path | str | None = None,
 ) -> Evaluation:
-    """What `rcnn evaluate` says, as numbers: a run, or `torchvision:NAME`, on a split of a data set."""
+    """What `rcnn evaluate` says, as numbers: a run, or `torchvision:NAME`, on a split of a data set.
+
+    `proposals` is a file of regions for the methods that make none; without it they are searched for.
+    """
     detector = load_named(str(run), weights, device, "fp32")
-    samples = evaluation_samples(detector, read_data(data, "drop"), split, Path(run))
+    samples = evaluation_samples(detector, read_data(data, "drop"), split, Path(run), proposals)
     return evaluate_detector(detector, samples, protocol, batch)[0]
 
 
@@ -43,7 +48,7 @@ def evaluate_detector(
     """
     notes = check_protocol(samples, detector.class_names, protocol)
     found, before, began = [], detector.incomplete, time.perf_counter()
-    for detections in detector.predict((sample.picture for sample in samples), batch):
+    for detections in detector.predict(samples, batch):
         found.append(detections)
         on_picture()
     seconds = (time.perf_counter() - began) / max(1, len(samples))
@@ -53,12 +58,22 @@ def evaluate_detector(
     return replace(result, warnings=notes + result.warnings), seconds
 
 
-def evaluation_samples(detector: Detector, dataset: DataSet, split: str, run: Path | None) -> list[Sample]:
-    """The samples of a split; where splits were drawn, as they were when the run was trained."""
+def evaluation_samples(
+    detector: Detector,
+    dataset: DataSet,
+    split: str,
+    run: Path | None,
+    proposals: Path | str | None = None,
+    search_workers: int = 0,
+) -> list[Sample]:
+    """The samples of a split, with proposals where the method needs some.
+
+    Where splits were drawn, they are as they were when the run was trained.
+    """
     samples = samples_of(with_splits_of(RunFolder(run), dataset) if run else dataset, split)
     if missing := set(dataset.class_names) - set(detector.class_names):
         raise ConfigError(
             f"the data has class {sorted(missing)[0]!r}, which the model does not know "
             f"({', '.join(detector.class_names)}); evaluate on data of the same classes"
         )
-    return samples
+    return with_regions(samples, dataset, detector.proposer, proposals, search_workers)

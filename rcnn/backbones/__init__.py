@@ -1,8 +1,28 @@
 """Networks that turn a picture into a pyramid of features."""
 
-from rcnn.backbones.networks import NETWORKS, Trunk
+from rcnn.backbones.classifier import FULLY_CONNECTED, fully_connected, load_fully_connected
+from rcnn.backbones.image_pyramid import ImagePyramid
+from rcnn.backbones.networks import NETWORKS
 from rcnn.backbones.norm import fold_frozen_norm
 from rcnn.backbones.pyramid import PyramidBackbone
+from rcnn.backbones.single import SingleMapBackbone
+from rcnn.backbones.trunk import Trunk
 from rcnn.backbones.weights import LoadReport, load_backbone_weights
 
-__all__ = ["NETWORKS", "LoadReport", "PyramidBackbone", "Trunk", "fold_frozen_norm", "load_backbone_weights"]
+Backbone = PyramidBackbone | SingleMapBackbone | ImagePyramid
+"""Each gives a list of maps, finest first, and says their `strides` and `channels`."""
+
+__all__ = [
+    "FULLY_CONNECTED",
+    "NETWORKS",
+    "Backbone",
+    "ImagePyramid",
+    "LoadReport",
+    "PyramidBackbone",
+    "SingleMapBackbone",
+    "Trunk",
+    "fold_frozen_norm",
+    "fully_connected",
+    "load_backbone_weights",
+    "load_fully_connected",
+]

@@ -6,54 +6,10 @@ from itertools import pairwise
 from math import gcd
 
 import torchvision
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-
-class Trunk(nn.Module):
-    """Named layers in sequence, with the outputs of some of them collected.
-
-    `taps` names those layers, finest first; `channels` and `strides` are theirs, strides in pixels per cell.
-    The names of parameters are those of the classifier that the layers come from, so its weights fit.
-    """
-
-    def __init__(
-        self,
-        layers: dict[str, nn.Module],
-        taps: Sequence[str],
-        channels: Sequence[int],
-        strides: Sequence[int] = (4, 8, 16, 32),
-    ) -> None:
-        super().__init__()
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-        self.taps = tuple(taps)
-        self.channels = tuple(channels)
-        self.strides = tuple(strides)
-        self.frozen: tuple[str, ...] = ()
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
-        """The features after each tap."""
-        features, x = [], images
-        for name, layer in self.named_children():
-            x = layer(x)
-            if name in self.taps:
-                features.append(x)
-        return features
-
-    def freeze(self, stages: int) -> None:
-        """Stop training everything up to the tap number `stages` (0: nothing)."""
-        names = [name for name, _ in self.named_children()]
-        self.frozen = tuple(names[: names.index(self.taps[stages - 1]) + 1]) if stages else ()
-        for name in self.frozen:
-            self.get_submodule(name).requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "Trunk":
-        """As any module, but what is frozen keeps the statistics of its norms too."""
-        super().train(mode)
-        for name in self.frozen:
-            self.get_submodule(name).eval()
-        return self
+from rcnn.backbones import papers
+from rcnn.backbones.trunk import Trunk
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -94,6 +50,11 @@ def small(norm: NormLayer) -> Trunk:
     return Trunk(layers, ("stage1", "stage2", "stage3", "stage4"), widths[1:])
 
 
+def paper(build: Callable[[], Trunk], norm: NormLayer) -> Trunk:
+    """A network of the papers: they have no norms to choose."""
+    return build()
+
+
 def _conv(before: int, after: int, stride: int, norm: NormLayer) -> nn.Sequential:
     convolution = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
     return nn.Sequential(convolution, (norm or nn.BatchNorm2d)(after), nn.ReLU(inplace=True))
@@ -115,6 +76,11 @@ NETWORKS: dict[str, Callable[[NormLayer], Trunk]] = {
     "resnet50": partial(resnet, _models.resnet50, _DEEP),
     "resnet101": partial(resnet, _models.resnet101, _DEEP),
     "small": small,
+    "alexnet": partial(paper, papers.alexnet),
+    "caffenet": partial(paper, papers.caffenet),
+    "vgg-m": partial(paper, papers.vgg_m),
+    "vgg16": partial(paper, papers.vgg16),
+    "zf": partial(paper, papers.zf),
 }
 """Name to a function from a norm layer to the network with random weights."""
 
@@ -126,5 +92,7 @@ WEIGHTS = {
     "resnet34": _models.ResNet34_Weights.IMAGENET1K_V1,
     "resnet50": _models.ResNet50_Weights.IMAGENET1K_V2,
     "resnet101": _models.ResNet101_Weights.IMAGENET1K_V2,
+    "alexnet": _models.AlexNet_Weights.IMAGENET1K_V1,
+    "vgg16": _models.VGG16_Weights.IMAGENET1K_V1,
 }
 """Name to torchvision's ImageNet weights, which it downloads once into torch's hub cache."""

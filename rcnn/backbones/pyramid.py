@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from rcnn.backbones.networks import Trunk
+from rcnn.backbones.trunk import Trunk
 
 
 class PyramidBackbone(nn.Module):
@@ -15,6 +15,8 @@ class PyramidBackbone(nn.Module):
 
     `strides` are those of the levels that regions are read from; the extra level is not among them.
     """
+
+    extra_levels = 1
 
     def __init__(
         self,
@@ -27,6 +29,7 @@ class PyramidBackbone(nn.Module):
         self.fpn = FeaturePyramidNetwork(list(body.channels), channels, LastLevelMaxPool(), norm)
         self.strides = body.strides
         self.channels = channels
+        self.extra_levels = 1
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
         """Features, finest first."""

@@ -32,15 +32,26 @@ def load_backbone_weights(body: nn.Module, network: str, source: Path | None) ->
 
     Raises WeightsError when the file cannot be read or fits nothing, or when a download is needed and impossible.
     """
-    state = read_state(source) if source else download_state(network)
+    return fill(body, network, state_of(network, source), str(source or network))
+
+
+def state_of(network: str, source: Path | None) -> Mapping[str, Tensor]:
+    """The state dict in a file or, without one, torchvision's; raises as `load_backbone_weights` does."""
+    return read_state(source) if source else download_state(network)
+
+
+def fill(
+    body: nn.Module, network: str, state: Mapping[str, Tensor], name: str, option: str = "--backbone-weights"
+) -> LoadReport:
+    """Fill a network from the state dict `name`; raises WeightsError, with the `option` to use, if it does not fit."""
     own = body.state_dict()
     candidates = _strip(state, own)
     fitting = {name: value for name, value in candidates.items() if name in own and own[name].shape == value.shape}
     wanted = [name for name in own if not name.endswith("num_batches_tracked")]
     if sum(name in fitting for name in wanted) < len(wanted) / 2:
         raise WeightsError(
-            f"{source or network}: fits {sum(name in fitting for name in wanted)} of {len(wanted)} tensors of "
-            f"{network}; pass weights of that network with --backbone-weights"
+            f"{name}: fits {sum(name in fitting for name in wanted)} of {len(wanted)} tensors of "
+            f"{network}; pass weights of that network with {option}"
         )
     body.load_state_dict({name: value.to(own[name].dtype) for name, value in fitting.items()}, strict=False)
     return LoadReport(
@@ -68,7 +79,10 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
 def download_state(network: str) -> Mapping[str, Tensor]:
     """Torchvision's ImageNet weights of a network, from torch's hub cache or the network."""
     if network not in WEIGHTS:
-        raise WeightsError(f"{network}: has no published weights; pass --backbone-weights FILE or none")
+        raise WeightsError(
+            f"{network}: has no published weights for PyTorch; make some with rcnn pretrain, "
+            "or pass --backbone-weights FILE or none"
+        )
     return fetch(WEIGHTS[network], network, "--backbone-weights FILE or none")
 
 

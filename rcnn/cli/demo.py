@@ -39,7 +39,7 @@ def demo(
     )
     show_plan(prepared)
     with listener:
-        prepared.session.run()
+        prepared.training.run()
     detector = api.load(out, "cpu")
     test = dataset.splits["test"]
     result, seconds = api.evaluate_detector(detector, test, batch=8)

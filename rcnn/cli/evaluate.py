@@ -27,6 +27,7 @@ def evaluate(
     batch: o.Together = 1,
     device: o.Device = "auto",
     precision: o.Precision = "fp32",
+    proposals: o.ProposalsFile = None,
     bad_boxes: o.BadBoxes = "drop",
     data_format: o.DataFormat = None,
 ) -> None:
@@ -36,7 +37,7 @@ def evaluate(
     """
     detector = api.load_named(run, weights, device, precision)
     dataset = api.read_data(data, bad_boxes, data_format, detector.max_pixels)
-    samples = api.evaluation_samples(detector, dataset, split, Path(run))
+    samples = api.evaluation_samples(detector, dataset, split, Path(run), proposals, o.cores())
     steps = iter(track(range(len(samples)), "detecting", console=_console, disable=not _console.is_terminal))
     result, seconds = api.evaluate_detector(detector, samples, protocol, batch, lambda: next(steps, None))
     show(result, split, seconds)

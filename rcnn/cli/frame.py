@@ -28,6 +28,11 @@ COMMANDS = {
     "train": Entry("rcnn.cli.train:train", "Train a detector on a data set."),
     "evaluate": Entry("rcnn.cli.evaluate:evaluate", "Measure a trained detector on a data set."),
     "predict": Entry("rcnn.cli.predict:predict", "Find the objects in pictures."),
+    "compare": Entry("rcnn.cli.compare:compare", "Train and measure the methods side by side, beside the papers."),
+    "compress": Entry("rcnn.cli.compress:compress", "Make a run smaller by truncated SVD."),
+    "propose": Entry("rcnn.cli.propose:propose", "Make proposals for a data set, or plot what they cover."),
+    "pretrain": Entry("rcnn.cli.pretrain:pretrain", "Train a backbone as a classifier, for --backbone-weights."),
+    "reproduce": Entry("rcnn.cli.reproduce:reproduce", "Train and measure a row of a paper's table on your VOC."),
     "presets": Entry("rcnn.cli.presets:presets", "List the presets."),
     "config": Entry("rcnn.cli.presets:config", "Print all settings of a preset as YAML."),
 }

@@ -1,5 +1,6 @@
 """The options that commands share, and those that would hide what a command does."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -44,3 +45,17 @@ ConfigFile = Annotated[
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, as training.lr=0.01; repeatable.")
 ]
+ProposeSplit = Annotated[str | None, typer.Option("--split", help="The part of the data; all of it unless given.")]
+ProposalsFile = Annotated[
+    Path | None,
+    typer.Option("--proposals", metavar="FILE", help="Regions for methods that make none; else selective search."),
+]
+Scheme = Annotated[
+    Literal["approximate-joint", "4-step", "exact-joint", "multi-task", "stage-wise"] | None,
+    typer.Option(help="How the parts of a detector learn, together or in turn."),
+]
+
+
+def cores() -> int:
+    """The processor's cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

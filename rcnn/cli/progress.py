@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from rcnn import api
 from rcnn.api import Prepared
+from rcnn.build import optimizer_settings
 from rcnn.training.journal import Journal
 from rcnn.training.loop import Progress as EpochProgress
 
@@ -58,20 +60,22 @@ class TrainingProgress(Journal):
 
 def show_plan(prepared: Prepared) -> None:
     """What is about to be trained on what: data, weights, what is frozen, the rate."""
-    session, training = prepared.session, prepared.config.training
-    for role, batches in (("train", session.train), ("val", session.val)):
-        if batches is not None:
-            _console.print(f"{role:5}  {_summary(batches.samples)}")
+    staged, training = prepared.training, prepared.config.training
+    for role, samples in (("train", prepared.workshop.train), ("val", prepared.workshop.val)):
+        if samples:
+            _console.print(f"{role:5}  {_summary(samples)}")
     _console.print(f"classes  {', '.join(prepared.class_names)}", soft_wrap=True)
     _console.print(_parts(prepared))
-    scaled = f" ({training.lr:g} for 16 pictures a step)" if training.optimizer == "sgd" else ""
-    pictures = training.batch * training.accumulate
-    trainer = session.trainer
+    scaled = f" ({training.lr:g} for {training.lr_pictures} pictures a step)" if training.lr_pictures else ""
+    pictures, device = training.batch * training.accumulate, prepared.workshop.device
+    precision = "bf16" if api.uses_bf16(training.precision, device) else "fp32"
     _console.print(
-        f"{training.optimizer}, rate {trainer.lr:g} for {pictures} pictures a step{scaled}; "
-        f"{'bf16' if trainer.bf16 else 'fp32'} on {trainer.device}; run in {session.folder.path}",
+        f"{training.optimizer}, rate {optimizer_settings(training).lr:g} for {pictures} pictures a step"
+        f"{scaled if training.optimizer == 'sgd' else ''}; {precision} on {device}; run in {staged.folder.path}",
         soft_wrap=True,
     )
+    if len(staged.stages) > 1:
+        _console.print(f"stages  {', '.join(stage.name for stage in staged.stages)}")
 
 
 def _summary(samples: Sequence[Any]) -> str:
@@ -81,7 +85,7 @@ def _summary(samples: Sequence[Any]) -> str:
 
 def _parts(prepared: Prepared) -> Table:
     """For each part of the network: tensors from pretrained weights, parameters that train, parameters that do not."""
-    model, report = prepared.session.model, prepared.report
+    model, report = prepared.workshop.model, prepared.report
     table = Table("part", "pretrained tensors", "left as they were", "training", "frozen", box=None, pad_edge=False)
     loads = {f"backbone.body.{part}": (loaded, kept) for part, loaded, kept in (report.rows() if report else ())}
     for name in _part_names(model):
@@ -100,7 +104,8 @@ def _part_names(model: Any) -> list[str]:
         for name, part in model.backbone.body.named_children()
         if next(part.parameters(), None) is not None
     ]
-    return [*body, "backbone.fpn", "rpn", "head"]
+    others = {"backbone.fpn": getattr(model.backbone, "fpn", None), "rpn": getattr(model, "rpn", None)}
+    return [*body, *(name for name, part in others.items() if part is not None), "head"]
 
 
 def _memory() -> str:

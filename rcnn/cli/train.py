@@ -27,6 +27,8 @@ def train(
     train_split: o.TrainSplit = None,
     val_split: o.ValSplit = None,
     backbone_weights: o.BackboneWeights = None,
+    scheme: o.Scheme = None,
+    proposals: o.ProposalsFile = None,
     bad_boxes: o.TrainingBadBoxes = None,
     data_format: o.DataFormat = None,
     resume: o.Resume = False,
@@ -42,10 +44,12 @@ def train(
     begun = resume and not preset_name  # the same command with --resume behind it serves, and so does --resume alone
     base = api.stored_config(out) if begun else preset(preset_name or api.DEFAULT_PRESET)
     options = training_options(epochs, batch, lr, precision, seed, workers) | size_options(size)
+    options["training.scheme"] = scheme
     config = override(base, config_file, sets or (), options)
     prepare = {"train_split": train_split, "val_split": val_split, "backbone_weights": backbone_weights}
+    regions = {"proposals": proposals, "search_workers": o.cores()}
     checks = {"bad_boxes": bad_boxes, "format": data_format, "resume": resume, "overwrite": overwrite}
-    return run(data, out, config, device=device, **prepare, **checks)
+    return run(data, out, config, device=device, **prepare, **regions, **checks)
 
 
 def run(data: Path, out: Path, config: Config, **options: object) -> int:
@@ -55,7 +59,7 @@ def run(data: Path, out: Path, config: Config, **options: object) -> int:
     show_plan(prepared)
     try:
         with listener:
-            prepared.session.run()
+            prepared.training.run()
     except Stopped as stopped:
         print(f"rcnn: {stopped}", file=sys.stderr)
         return 130

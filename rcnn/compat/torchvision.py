@@ -14,7 +14,7 @@ from rcnn.backbones.weights import fetch, read_state
 from rcnn.config import Config, DetectionSettings, HeadSettings, InputSettings, ModelSettings, RPNSettings
 from rcnn.errors import WeightsError
 from rcnn.inference.predictor import Detector
-from rcnn.methods.faster_rcnn import FasterRCNN
+from rcnn.methods import Method
 
 # A region has at most 19 classes that score above 0.05: with so many candidates nothing is ever cut.
 _DETECTIONS = DetectionSettings(candidates=20_000)
@@ -44,7 +44,7 @@ CONFIGS = {
             neck_norm="frozen",
             frozen_stages=1,
             rpn=RPNSettings(depth=2),
-            head=HeadSettings(convs=4, layers=1),
+            head=HeadSettings(convs=4, widths=(1024,)),
             detections=_DETECTIONS,
         )
     ),
@@ -67,7 +67,7 @@ def load_torchvision(name: str, weights: Path | str | None, device: torch.device
     return Detector(model, build.preprocess(config.input), class_names, device, bf16, config.input.max_pixels)
 
 
-def from_state(name: str, state: Mapping[str, Tensor]) -> tuple[FasterRCNN, tuple[str, ...]]:
+def from_state(name: str, state: Mapping[str, Tensor]) -> tuple[Method, tuple[str, ...]]:
     """This library's network with the weights of a torchvision state dict, and the names of its classes."""
     try:
         classes = len(state["roi_heads.box_predictor.cls_score.weight"]) - 1
@@ -75,10 +75,9 @@ def from_state(name: str, state: Mapping[str, Tensor]) -> tuple[FasterRCNN, tupl
         raise WeightsError(
             f"{name}: the weights are not those of a torchvision Faster R-CNN ({error} is missing); pass its state dict"
         ) from error
-    settings = _config_of(name).model
-    plain = settings.model_copy(
-        update={"norm": "batch", "neck_norm": "batch" if settings.neck_norm == "frozen" else "none"}
-    )
+    config = _config_of(name)
+    norms = {"norm": "batch", "neck_norm": "batch" if config.model.neck_norm == "frozen" else "none"}
+    plain = config.model_copy(update={"model": config.model.model_copy(update=norms)})
     model, _ = build.detector(plain, classes)
     _set_epsilon(model, _epsilon(name, state))
     _load(model, name, state)

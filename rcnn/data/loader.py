@@ -17,7 +17,7 @@ from rcnn.data.picture import MAX_PIXELS, picture_size, resolve
 from rcnn.data.preprocess import Preprocess, Size, lay_out
 from rcnn.errors import DataError
 from rcnn.sample import Sample
-from rcnn.structures import Batch, Targets
+from rcnn.structures import Batch, Proposals, Targets
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,13 @@ class Samples(Dataset[tuple[Draw, torch.Tensor, Sample, Size]]):
         picture = resolve(sample.picture, self.max_pixels)
         original = picture.shape[0], picture.shape[1]
         size = self.preprocess.resized(original, draw.short)
-        boxes = sample.boxes
+        boxes, proposals = sample.boxes, sample.proposals
         if draw.mirrored:
             picture, boxes = picture[:, ::-1], mirror(boxes, original[1])
+            proposals = proposals if proposals is None else mirror(proposals, original[1])
         scale = np.array([size[1] / original[1], size[0] / original[0]] * 2, np.float32)
-        return draw, self.preprocess.prepare(picture, size), replace(sample, boxes=boxes * scale), original
+        moved = replace(sample, boxes=boxes * scale, proposals=proposals if proposals is None else proposals * scale)
+        return draw, self.preprocess.prepare(picture, size), moved, original
 
 
 def mirror(boxes: Float[np.ndarray, "G 4"], width: float) -> Float[np.ndarray, "G 4"]:
@@ -148,17 +150,23 @@ def canvas_of(preprocess: Preprocess, size: Size, short: int | None = None) -> S
 
 
 class Collate:
-    """Puts prepared pictures on their canvas, and their truth beside them; incomplete batches are filled up."""
+    """Puts prepared pictures on their canvas, and their truth beside them; incomplete batches are filled up.
 
-    def __init__(self, preprocess: Preprocess, class_names: Sequence[str], batch: int) -> None:
+    `proposals` is the most regions from outside the network that a picture has; 0 for a method that needs none.
+    """
+
+    def __init__(self, preprocess: Preprocess, class_names: Sequence[str], batch: int, proposals: int = 0) -> None:
         self.preprocess = preprocess
         self.labels = {name: number for number, name in enumerate(class_names, start=1)}
         self.batch = batch
+        self.proposals = proposals
 
     def __call__(self, rows: list[tuple[Draw, torch.Tensor, Sample, Size]]) -> TruthBatch:
         draws, images, samples, originals = zip(*rows, strict=True)
         canvas = canvas_of(self.preprocess, originals[0], draws[0].short)
         batch = lay_out(images, originals, canvas, self.batch)
+        if self.proposals:
+            batch = replace(batch, proposals=pad_proposals([s.proposals for s in samples], self.proposals, self.batch))
         targets = make_targets(samples, self.labels, [draw.key for draw in draws], self.batch)
         return TruthBatch(batch, targets, tuple(draw.index for draw in draws))
 
@@ -188,6 +196,24 @@ def make_targets(samples: Sequence[Sample], labels: dict[str, int], keys: Sequen
     return targets
 
 
+def pad_proposals(regions: Sequence[Float[np.ndarray, "_ 4"] | None], most: int, count: int) -> Proposals:
+    """The first `most` regions of some pictures, padded, for `count` pictures; raises DataError where one has none.
+
+    They come best first, and all that is known of their scores is this order. The number of places is the least of
+    eight that holds them all, so that shapes stay few and no work is done on many empty places.
+    """
+    step = -(-most // 8)
+    places = max(1, -(-min(most, max((len(rows) for rows in regions if rows is not None), default=0)) // step)) * step
+    boxes, valid = torch.zeros(count, places, 4), torch.zeros(count, places, dtype=torch.bool)
+    for place, rows in enumerate(regions):
+        if rows is None:
+            raise DataError("a picture has no proposals, which this method needs; pass --proposals FILE")
+        kept = torch.from_numpy(np.ascontiguousarray(rows[:most], np.float32))
+        boxes[place, : len(kept)] = kept
+        valid[place, : len(kept)] = True
+    return Proposals(boxes, valid * torch.linspace(1, 0.5, places), valid)
+
+
 class Batches:
     """The batches of a data set, epoch after epoch, prepared by `workers` processes (0: by this one)."""
 
@@ -202,6 +228,7 @@ class Batches:
         workers: int = 0,
         shuffle: bool = True,
         max_pixels: int = MAX_PIXELS,
+        proposals: int = 0,
     ) -> None:
         check_class_names(samples, class_names)
         self.samples = samples
@@ -209,7 +236,7 @@ class Batches:
         self.loader: DataLoader[TruthBatch] = DataLoader(
             Samples(samples, preprocess, max_pixels),  # type: ignore[arg-type]
             batch_sampler=self.sampler,
-            collate_fn=Collate(preprocess, class_names, batch),
+            collate_fn=Collate(preprocess, class_names, batch, proposals),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),

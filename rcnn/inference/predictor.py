@@ -1,22 +1,57 @@
 """A trained model and all that belongs to it, ready for pictures."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import nn
 
+from rcnn.data.loader import pad_proposals
 from rcnn.data.picture import MAX_PIXELS, resolve
 from rcnn.data.preprocess import Preprocess, Size, lay_out
 from rcnn.errors import ConfigError, DataError
-from rcnn.sample import Picture
+from rcnn.proposals.generate import find
+from rcnn.proposals.selective_search import Mode
+from rcnn.sample import Picture, Sample
 from rcnn.structures import Batch, Detections, PaddedDetections, to_device, unpad
 
-Source = Picture
-"""A file, an RGB array of height x width x 3, or a function that makes one."""
+Source = Picture | Sample
+"""A file, an RGB array of height x width x 3, a function that makes one, or a sample, which may bring proposals."""
+
+
+@dataclass(frozen=True)
+class Proposer:
+    """Selective search for a method that makes no regions itself: at most `most` a picture, in its pixels."""
+
+    mode: Mode
+    most: int
+    max_pixels: int = MAX_PIXELS
+
+    def find(self, picture: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "P 4"]:
+        """The regions of a picture, best first."""
+        return find(picture, self.mode, None, self.max_pixels)[: self.most]
+
+
+@dataclass(frozen=True)
+class _Input:
+    """A picture that is read, and the regions that came with it or were found."""
+
+    rgb: UInt8[np.ndarray, "H W 3"]
+    regions: Float[np.ndarray, "P 4"] | None
+
+    @property
+    def size(self) -> Size:
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+    def regions_at(self, size: Size) -> Float[np.ndarray, "P 4"] | None:
+        """The regions in pixels of the picture resized to `size`."""
+        (height, width), (tall, wide) = size, self.size
+        scale = np.array([width / wide, height / tall] * 2, np.float32)
+        return None if self.regions is None else np.asarray(self.regions, np.float32).reshape(-1, 4) * scale
 
 
 class Detector:
@@ -35,8 +70,10 @@ class Detector:
         bf16: bool = False,
         max_pixels: int = MAX_PIXELS,
         category_ids: Mapping[str, int] | None = None,
+        proposer: Proposer | None = None,
     ) -> None:
         self.model = model.to(device).eval()
+        self.proposer = proposer
         self.preprocess = preprocess
         self.class_names = tuple(class_names)
         self.device = torch.device(device)
@@ -63,7 +100,9 @@ class Detector:
         """Like `predict`, but a picture that cannot be read gives its error in its place, and the rest is done."""
         if batch < 1:
             raise ConfigError(f"batch: is {batch}; give 1 or more pictures at a time")
-        sources = iter([pictures] if isinstance(pictures, str | Path | np.ndarray) or callable(pictures) else pictures)
+        if isinstance(pictures, str | Path | np.ndarray | Sample) or callable(pictures):
+            pictures = [pictures]
+        sources = iter(pictures)
         while chunk := list(islice(sources, batch)):
             for found in self._chunk([self._read(source) for source in chunk]):
                 yield found if isinstance(found, DataError) else found.above(score)
@@ -75,35 +114,41 @@ class Detector:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return self.model(to_device(batch, self.device))
 
-    def _read(self, source: Source) -> UInt8[np.ndarray, "H W 3"] | DataError:
+    def _read(self, source: Source) -> _Input | DataError:
+        """The picture, and regions in its pixels for a method that needs some."""
+        picture = source.picture if isinstance(source, Sample) else source
         try:
-            return resolve(Path(source) if isinstance(source, str) else source, self.max_pixels)
+            rgb = resolve(Path(picture) if isinstance(picture, str) else picture, self.max_pixels)
         except DataError as error:
             return error
+        if self.proposer is None:
+            return _Input(rgb, None)
+        given = source.proposals if isinstance(source, Sample) else None
+        return _Input(rgb, self.proposer.find(rgb) if given is None else given)
 
-    def _chunk(self, pictures: Sequence[np.ndarray | DataError]) -> list[Detections | DataError]:
+    def _chunk(self, inputs: Sequence[_Input | DataError]) -> list[Detections | DataError]:
         """Pictures that share a canvas go through the network together."""
         groups: dict[Size, list[int]] = {}
-        for place, picture in enumerate(pictures):
-            if isinstance(picture, np.ndarray):
-                groups.setdefault(self.preprocess.canvas(self.preprocess.resized(_size(picture))), []).append(place)
-        found: list[Detections | DataError] = [p if isinstance(p, DataError) else _nothing() for p in pictures]
+        for place, one in enumerate(inputs):
+            if isinstance(one, _Input):
+                groups.setdefault(self.preprocess.canvas(self.preprocess.resized(one.size)), []).append(place)
+        found: list[Detections | DataError] = [p if isinstance(p, DataError) else _nothing() for p in inputs]
         for canvas, places in groups.items():
-            members = [picture for place in places if isinstance(picture := pictures[place], np.ndarray)]
+            members = [one for place in places if isinstance(one := inputs[place], _Input)]
             for place, detections in zip(places, self._together(members, canvas), strict=True):
                 found[place] = detections
         return found
 
-    def _together(self, pictures: Sequence[np.ndarray], canvas: Size) -> list[Detections]:
-        images = [self.preprocess.prepare(p, self.preprocess.resized(_size(p))) for p in pictures]
-        batch = lay_out(images, [_size(p) for p in pictures], canvas, len(pictures))
+    def _together(self, inputs: Sequence[_Input], canvas: Size) -> list[Detections]:
+        sizes = [self.preprocess.resized(one.size) for one in inputs]
+        images = [self.preprocess.prepare(one.rgb, size) for one, size in zip(inputs, sizes, strict=True)]
+        batch = lay_out(images, [one.size for one in inputs], canvas, len(inputs))
+        if self.proposer is not None:
+            regions = [one.regions_at(size) for one, size in zip(inputs, sizes, strict=True)]
+            batch = replace(batch, proposals=pad_proposals(regions, self.proposer.most, len(inputs)))
         padded = self.detect(batch)
         self.incomplete += int((~padded.complete).sum())
         return unpad(padded, self.class_names)
-
-
-def _size(picture: np.ndarray) -> Size:
-    return picture.shape[0], picture.shape[1]
 
 
 def _nothing() -> Detections:

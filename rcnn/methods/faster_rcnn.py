@@ -1,10 +1,11 @@
 """Faster R-CNN: regions come from the network itself (arXiv 1506.01497)."""
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from rcnn.backbones import PyramidBackbone
+from rcnn.backbones import Backbone
 from rcnn.heads.box_head import BoxHead
-from rcnn.heads.roi import RoIAlignPool
+from rcnn.heads.roi import RoIAlignPool, RoIMaxPool
 from rcnn.postprocess import Postprocess
 from rcnn.proposals.rpn import RPN, ProposalLimits
 from rcnn.structures import Batch, PaddedDetections
@@ -15,9 +16,9 @@ class FasterRCNN(nn.Module):
 
     def __init__(
         self,
-        backbone: PyramidBackbone,
+        backbone: Backbone,
         rpn: RPN,
-        pool: RoIAlignPool,
+        pool: RoIAlignPool | RoIMaxPool,
         head: BoxHead,
         limits: ProposalLimits,
         postprocess: Postprocess,
@@ -32,8 +33,19 @@ class FasterRCNN(nn.Module):
 
     def forward(self, batch: Batch) -> PaddedDetections:
         """Detections of each picture, in its original pixels."""
-        features = self.backbone(batch.images)
+        features = self.features(batch.images)
         proposals = self.rpn(features, batch, self.limits)
-        logits, deltas = self.head(self.pool(features, proposals.boxes))
-        regions = proposals.valid.shape  # (B, P)
-        return self.postprocess(proposals, logits.unflatten(0, regions), deltas.unflatten(0, regions), batch)
+        scores, deltas = self.head.predict(self.describe(features, proposals.boxes))
+        return self.postprocess(proposals, scores, deltas, batch)
+
+    def limited(self, limits: ProposalLimits) -> "FasterRCNN":
+        """The same network with other limits on its proposals."""
+        return FasterRCNN(self.backbone, self.rpn, self.pool, self.head, limits, self.postprocess)
+
+    def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        """What all regions of a picture share: the convolutions, proposals included."""
+        return self.backbone(images)
+
+    def describe(self, features: list[Tensor], boxes: Float[Tensor, "B P 4"]) -> Float[Tensor, "B*P C h w"]:
+        """What the head sees of each region."""
+        return self.pool(features, boxes)

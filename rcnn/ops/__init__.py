@@ -2,5 +2,7 @@
 
 from rcnn.ops.nms import nms
 from rcnn.ops.roi_align import roi_align
+from rcnn.ops.roi_pool import roi_pool
+from rcnn.ops.spp import spp
 
-__all__ = ["nms", "roi_align"]
+__all__ = ["nms", "roi_align", "roi_pool", "spp"]

@@ -1,20 +1,25 @@
 """Where the regions and the cells of a pyramid stand."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+Strides = Sequence[float | int]
+"""Pixels of the canvas per cell of each level of a pyramid; not always whole numbers."""
 
-def levels_of(boxes: Float[Tensor, "*N 4"], strides: Sequence[int]) -> Int[Tensor, "*N"]:
+
+def levels_of(boxes: Float[Tensor, "*N 4"], strides: Strides) -> Int[Tensor, "*N"]:
     """The index of the pyramid level for each box: a box of 224 pixels is read at stride 16 (FPN, equation 1).
 
+    The strides of several levels double from one to the next and are powers of two; a single one may be any number.
     A box that is not finite still gets a level, so that no index made from it points outside of the table.
     """
     sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
     octave = torch.floor(4 + torch.log2(torch.sqrt(sides[..., 0] * sides[..., 1]) / 224) + 1e-6)
-    first, last = strides[0].bit_length() - 1, strides[-1].bit_length() - 1
+    first, last = math.floor(math.log2(strides[0])), math.floor(math.log2(strides[-1]))
     return (octave.nan_to_num(first).clamp(first, last) - first).to(torch.int64)
 
 
@@ -28,15 +33,26 @@ def table_of(pyramid: Sequence[Float[Tensor, "B C _ _"]]) -> Float[Tensor, "B ce
     return torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in pyramid], dim=1)
 
 
+def maps_of(table: Float[Tensor, "rows C"], shapes: Sequence[tuple[int, int]]) -> list[Float[Tensor, "B C _ _"]]:
+    """The levels of a pyramid whose table, all pictures below each other, this is: the inverse of `table_of`."""
+    cells = [height * width for height, width in shapes]
+    parts = table.view(-1, sum(cells), table.shape[1]).split(cells, dim=1)
+    return [part.unflatten(1, shape).permute(0, 3, 1, 2) for part, shape in zip(parts, shapes, strict=True)]
+
+
 def level_geometry(
-    shapes: Sequence[tuple[int, int]], strides: Sequence[int], level: Int[Tensor, "*N"]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Height, width, first table row and stride of each region's level, made of constants without a device copy."""
-    h, w, first, stride = (torch.zeros_like(level) for _ in range(4))
+    shapes: Sequence[tuple[int, int]],
+    strides: Strides,
+    level: Int[Tensor, "*N"],
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Int[Tensor, "*N"], Int[Tensor, "*N"], Int[Tensor, "*N"], Float[Tensor, "*N"]]:
+    """Height, width, first table row and stride (of `dtype`) of each region's level, of constants: no device copy."""
+    h, w, first = (torch.zeros_like(level) for _ in range(3))
+    stride = torch.zeros_like(level, dtype=dtype)
     row = 0
     for number, ((height, width), step) in enumerate(zip(shapes, strides, strict=True)):
         here = level == number
         h, w = torch.where(here, height, h), torch.where(here, width, w)
-        first, stride = torch.where(here, row, first), torch.where(here, step, stride)
+        first, stride = torch.where(here, row, first), torch.where(here, float(step), stride)
         row += height * width
     return h, w, first, stride

@@ -7,13 +7,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rcnn.boxes import iou
-from rcnn.ops.levels import levels_of
+from rcnn.ops.levels import Strides
 
 
 def roi_align_reference(
     pyramid: Sequence[Float[Tensor, "B C _ _"]],
     boxes: Float[Tensor, "B P 4"],
-    strides: Sequence[int],
+    levels: Int[Tensor, "B P"],
+    strides: Strides,
     size: int = 7,
     sampling: int = 2,
     aligned: bool = False,
@@ -21,7 +22,7 @@ def roi_align_reference(
     """`roi_align` as one says it: one region at a time, sample points, bilinear values, means. Differentiable."""
     pooled = []
     for picture, regions in enumerate(boxes):
-        for box, level in zip(regions, levels_of(regions, strides), strict=True):
+        for box, level in zip(regions, levels[picture].tolist(), strict=True):
             features, (x1, y1, x2, y2) = pyramid[level][picture], box / strides[level] - (0.5 if aligned else 0.0)
             ys, xs = _grid(y1, y2, size * sampling, aligned), _grid(x1, x2, size * sampling, aligned)
             values = _bilinear(features, ys[:, None].expand(-1, len(xs)), xs[None].expand(len(ys), -1))
@@ -45,6 +46,67 @@ def _bilinear(features: Float[Tensor, "C H W"], ys: Tensor, xs: Tensor) -> Tenso
     upper = features[:, top, left] * (1 - dx) + features[:, top, right] * dx
     lower = features[:, bottom, left] * (1 - dx) + features[:, bottom, right] * dx
     return (upper * (1 - dy) + lower * dy) * inside
+
+
+def roi_pool_reference(
+    pyramid: Sequence[Float[Tensor, "B C _ _"]],
+    boxes: Float[Tensor, "B P 4"],
+    levels: Int[Tensor, "B P"],
+    strides: Strides,
+    size: int = 7,
+) -> Float[Tensor, "B*P C size size"]:
+    """`roi_pool` as one says it: one region at a time, one bin at a time. Differentiable."""
+    pooled = []
+    for picture, regions in enumerate(boxes):
+        for box, level in zip(regions, levels[picture].tolist(), strict=True):
+            features, corners = pyramid[level][picture], (box / strides[level]).clamp(-(2**22), 2**22)
+            cells, rest = corners.abs().floor(), corners.abs().frac()
+            x1, y1, x2, y2 = torch.where(box.isnan().any(), -1, (cells + (rest >= 0.5)).copysign(corners))
+            rows, columns = _roi_bins(y1, y2, size), _roi_bins(x1, x2, size)
+            pooled.append(torch.stack([_largest(features, *row, *column) for row in rows for column in columns], dim=1))
+    shape = (-1, pyramid[0].shape[1], size, size)
+    return torch.cat([pyramid[0].new_zeros(0), *(values.flatten() for values in pooled)]).view(shape)
+
+
+def _roi_bins(low: Tensor, high: Tensor, size: int) -> list[tuple[int, int]]:
+    step = (high - low + 1).clamp(min=1) / size
+    return [(int(low + (i * step).floor()), int(low + ((i + 1) * step).ceil())) for i in range(size)]
+
+
+def spp_reference(
+    pyramid: Sequence[Float[Tensor, "B C _ _"]],
+    boxes: Float[Tensor, "B P 4"],
+    levels: Int[Tensor, "B P"],
+    strides: Strides,
+    bins: Sequence[int] = (1, 2, 3, 6),
+) -> Float[Tensor, "B*P C cells"]:
+    """`spp` as one says it: one region at a time, one bin at a time. Differentiable."""
+    pooled = []
+    for picture, regions in enumerate(boxes.nan_to_num()):
+        for box, level in zip(regions, levels[picture].tolist(), strict=True):
+            features, (x1, y1, x2, y2) = pyramid[level][picture], box
+            top, height = _spp_cells(y1, y2, strides[level], features.shape[1])
+            left, width = _spp_cells(x1, x2, strides[level], features.shape[2])
+            for n in bins:
+                rows = [(top + i * height // n, top - (-(i + 1) * height // n)) for i in range(n)]
+                columns = [(left + i * width // n, left - (-(i + 1) * width // n)) for i in range(n)]
+                pooled += [_largest(features, *row, *column) for row in rows for column in columns]
+    channels, cells = pyramid[0].shape[1], sum(n * n for n in bins)
+    return torch.cat([pyramid[0].new_zeros(0), *pooled]).view(-1, cells, channels).transpose(1, 2)
+
+
+def _spp_cells(low: Tensor, high: Tensor, stride: float | int, extent: int) -> tuple[int, int]:
+    first = min(max(int(((low + 1) / stride).floor()), 0), extent - 1)
+    end = min(int((high / stride).ceil()) - 1, extent)
+    return first, max(end - first, 1)
+
+
+def _largest(features: Float[Tensor, "C H W"], top: int, bottom: int, left: int, right: int) -> Float[Tensor, "C"]:
+    """The maximum of a rectangle, its gradient to the first cell that holds it; 0 if there is no cell."""
+    cells = features[:, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)].flatten(1)
+    if not cells.shape[1]:
+        return features.new_zeros(len(features))
+    return cells.gather(1, cells.argmax(dim=1, keepdim=True))[:, 0]
 
 
 def nms_reference(

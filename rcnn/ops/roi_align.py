@@ -2,8 +2,8 @@
 
 Each output bin is a weighted sum of rows of one table, the features of all levels laid out channels last: the mean of
 `sampling`^2 bilinear samples of four rows each. That is what `torch.nn.functional.embedding_bag` computes, with
-threads, half precision and gradients, several times faster than a loop over regions. Regions do not receive a
-gradient: proposals are constants of approximate joint training.
+threads, half precision and gradients, several times faster than a loop over regions. Proposals are constants of
+approximate joint training; where boxes want a gradient, as in exact joint training, autograd goes through the bag.
 """
 
 from collections.abc import Sequence
@@ -12,66 +12,103 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rcnn.ops.levels import level_geometry, levels_of, shapes_of, table_of
+from rcnn.ops.levels import Strides, level_geometry, maps_of, shapes_of, table_of
 
 
 def roi_align(
     pyramid: Sequence[Float[Tensor, "B C _ _"]],
     boxes: Float[Tensor, "B P 4"],
-    strides: Sequence[int],
+    levels: Int[Tensor, "B P"],
+    strides: Strides,
     size: int = 7,
     sampling: int = 2,
     aligned: bool = False,
 ) -> Float[Tensor, "B*P C size size"]:
     """The features of each box on a `size` x `size` grid, mean of `sampling` x `sampling` bilinear samples a bin.
 
-    `strides` are the picture pixels per cell of each level; boxes are in picture pixels and each is read from the
-    level that `levels_of` names. `aligned` shifts by half a pixel, so that a cell's value stands at its centre
-    (detectron2's later convention). The result is laid out channels last. Source: Mask R-CNN, section 3.
+    `strides` are the canvas pixels per cell of each level; boxes are in canvas pixels and each is read from the level
+    of the pyramid that `levels` names. `aligned` shifts by half a pixel, so that a cell's value stands at its centre
+    (detectron2's later convention). The result is laid out channels last. Boxes that require a gradient get the exact
+    one, at more cost. Source: Mask R-CNN, section 3; Faster R-CNN, section 3.2, for the gradient of boxes.
     """
-    return torch.ops.rcnn.roi_align(list(pyramid), boxes, list(strides), size, sampling, aligned)
+    if boxes.requires_grad and torch.is_grad_enabled():
+        return _differentiable(pyramid, boxes, levels, strides, size, sampling, aligned)
+    return torch.ops.rcnn.roi_align(list(pyramid), boxes, levels, [float(s) for s in strides], size, sampling, aligned)
+
+
+def _differentiable(
+    pyramid: Sequence[Float[Tensor, "B C _ _"]],
+    boxes: Float[Tensor, "B P 4"],
+    levels: Int[Tensor, "B P"],
+    strides: Strides,
+    size: int,
+    sampling: int,
+    aligned: bool,
+) -> Float[Tensor, "B*P C size size"]:
+    """The same bag in operators that autograd knows: the weights carry the gradient of the boxes."""
+    table = table_of(pyramid).flatten(0, 1)
+    wide = table.to(torch.promote_types(table.dtype, torch.float32))  # gradients are summed in this type
+    indices, weights = _bags(shapes_of(pyramid), boxes, levels, strides, size, sampling, aligned)
+    rows = torch.nn.functional.embedding_bag(indices, wide, per_sample_weights=weights.to(wide.dtype), mode="sum")
+    return rows.to(table.dtype).view(-1, size, size, table.shape[1]).permute(0, 3, 1, 2)
 
 
 @torch.library.custom_op("rcnn::roi_align", mutates_args=())
 def _roi_align(
-    pyramid: Sequence[Tensor], boxes: Tensor, strides: Sequence[int], size: int, sampling: int, aligned: bool
+    pyramid: Sequence[Tensor],
+    boxes: Tensor,
+    levels: Tensor,
+    strides: Sequence[float],
+    size: int,
+    sampling: int,
+    aligned: bool,
 ) -> Tensor:
     table = table_of(pyramid).flatten(0, 1)
-    indices, weights = _bags(shapes_of(pyramid), boxes, strides, size, sampling, aligned)
+    indices, weights = _bags(shapes_of(pyramid), boxes, levels, strides, size, sampling, aligned)
     rows = torch.nn.functional.embedding_bag(indices, table, per_sample_weights=weights.to(table.dtype), mode="sum")
     return rows.view(-1, size, size, table.shape[1]).permute(0, 3, 1, 2)
 
 
 @_roi_align.register_fake
 def _(
-    pyramid: Sequence[Tensor], boxes: Tensor, strides: Sequence[int], size: int, sampling: int, aligned: bool
+    pyramid: Sequence[Tensor],
+    boxes: Tensor,
+    levels: Tensor,
+    strides: Sequence[float],
+    size: int,
+    sampling: int,
+    aligned: bool,
 ) -> Tensor:
     regions, channels = boxes.shape[0] * boxes.shape[1], pyramid[0].shape[1]
     return pyramid[0].new_empty(regions, size, size, channels).permute(0, 3, 1, 2)
 
 
 def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:  # type: ignore[type-arg]
-    pyramid, boxes, *ctx.settings = inputs  # type: ignore[attr-defined]
+    pyramid, boxes, levels, *ctx.settings = inputs  # type: ignore[attr-defined]
     ctx.shapes = shapes_of(pyramid)  # type: ignore[attr-defined]
-    ctx.save_for_backward(boxes)
+    ctx.save_for_backward(boxes, levels)
 
 
 def _backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:  # type: ignore[type-arg]
-    (boxes,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    boxes, levels = ctx.saved_tensors  # type: ignore[attr-defined]
     shapes, settings = ctx.shapes, ctx.settings  # type: ignore[attr-defined]
-    rows = torch.ops.rcnn.roi_align_backward(grad, boxes, [n for shape in shapes for n in shape], *settings)
-    cells = [h * w for h, w in shapes]
-    levels = rows.view(boxes.shape[0], sum(cells), grad.shape[1]).split(cells, dim=1)
-    grads = [level.unflatten(1, shape).permute(0, 3, 1, 2) for level, shape in zip(levels, shapes, strict=True)]
-    return grads, None, None, None, None, None
+    rows = torch.ops.rcnn.roi_align_backward(grad, boxes, levels, [n for shape in shapes for n in shape], *settings)
+    return maps_of(rows, shapes), None, None, None, None, None, None
 
 
 @torch.library.custom_op("rcnn::roi_align_backward", mutates_args=())
 def _roi_align_backward(
-    grad: Tensor, boxes: Tensor, shapes: Sequence[int], strides: Sequence[int], size: int, sampling: int, aligned: bool
+    grad: Tensor,
+    boxes: Tensor,
+    levels: Tensor,
+    shapes: Sequence[int],
+    strides: Sequence[float],
+    size: int,
+    sampling: int,
+    aligned: bool,
 ) -> Tensor:
     pairs = list(zip(shapes[::2], shapes[1::2], strict=True))
-    indices, weights = _bags(pairs, boxes, strides, size, sampling, aligned)
+    indices, weights = _bags(pairs, boxes, levels, strides, size, sampling, aligned)
     rows = grad.permute(0, 2, 3, 1).reshape(len(indices), grad.shape[1])
     if rows.device.type == "cpu":  # adds in the type of `rows`, and a sum of many in half precision stands still
         rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
@@ -81,7 +118,14 @@ def _roi_align_backward(
 
 @_roi_align_backward.register_fake
 def _(
-    grad: Tensor, boxes: Tensor, shapes: Sequence[int], strides: Sequence[int], size: int, sampling: int, aligned: bool
+    grad: Tensor,
+    boxes: Tensor,
+    levels: Tensor,
+    shapes: Sequence[int],
+    strides: Sequence[float],
+    size: int,
+    sampling: int,
+    aligned: bool,
 ) -> Tensor:
     cells = sum(h * w for h, w in zip(shapes[::2], shapes[1::2], strict=True))
     return grad.new_empty(boxes.shape[0] * cells, grad.shape[1])
@@ -104,15 +148,15 @@ def _scatter(
 def _bags(
     shapes: Sequence[tuple[int, int]],
     boxes: Float[Tensor, "B P 4"],
-    strides: Sequence[int],
+    levels: Int[Tensor, "B P"],
+    strides: Strides,
     size: int,
     sampling: int,
     aligned: bool,
 ) -> tuple[Int[Tensor, "bins samples"], Float[Tensor, "bins samples"]]:
     """Which table rows each output bin reads, and what each row counts."""
     count, device = boxes.shape[0], boxes.device
-    level = levels_of(boxes, strides)
-    h, w, first_row, stride = level_geometry(shapes, strides, level)
+    h, w, first_row, stride = level_geometry(shapes, strides, levels, boxes.dtype)
     corners = boxes / stride[..., None] - (0.5 if aligned else 0.0)  # [B, P, 4]
     y, y_weight = _samples(corners[..., 1], corners[..., 3], h, size, sampling, aligned)  # [B, P, size, sampling * 2]
     x, x_weight = _samples(corners[..., 0], corners[..., 2], w, size, sampling, aligned)

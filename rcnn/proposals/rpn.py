@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +13,7 @@ from rcnn.anchors import AnchorGrid, Anchors
 from rcnn.boxes import clip, decode, has_side
 from rcnn.ops import nms
 from rcnn.ops.levels import level_geometry, shapes_of, table_of
-from rcnn.structures import Batch, Proposals
+from rcnn.structures import Batch, Proposals, take
 
 SMALLEST_SIDE = 1e-3  # of a proposal, in pixels
 
@@ -22,23 +23,30 @@ class ProposalLimits:
     """How many proposals there are: the best `before` of each level enter suppression, the best `after` leave it.
 
     `score`: the least objectness, from 0 to 1. `nms`: a box that a better one of its level overlaps by more is dropped.
+    `side`: the shortest side, in pixels of the picture before it was resized.
     """
 
     before: int = 1000
     after: int = 1000
     score: float = 0.0
     nms: float = 0.7
+    side: float = 0.0
 
 
 class RPNHead(nn.Module):
-    """At every cell, 3x3 convolutions, then an objectness logit and four deltas for each of `per_cell` anchors."""
+    """At every cell, 3x3 convolutions, then an objectness logit and four deltas for each of `per_cell` anchors.
 
-    def __init__(self, channels: int, per_cell: int, depth: int = 1) -> None:
+    `width` is the number of channels in between; 0 for as many as the features have.
+    """
+
+    def __init__(self, channels: int, per_cell: int, depth: int = 1, width: int = 0) -> None:
         super().__init__()
-        blocks = [nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()) for _ in range(depth)]
+        width = width or channels
+        sides = [channels] + [width] * depth
+        blocks = [nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.ReLU()) for a, b in pairwise(sides)]
         self.conv = nn.Sequential(*blocks)
-        self.cls_logits = nn.Conv2d(channels, per_cell, 1)
-        self.bbox_pred = nn.Conv2d(channels, 4 * per_cell, 1)
+        self.cls_logits = nn.Conv2d(width, per_cell, 1)
+        self.bbox_pred = nn.Conv2d(width, 4 * per_cell, 1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=0.01)
@@ -60,18 +68,18 @@ class RPNHead(nn.Module):
         per_cell = self.cls_logits.out_channels
         if len(self.conv) > 1:
             logits, deltas = self(features)
-            return logits.gather(1, anchors), deltas.gather(1, anchors[..., None].expand(-1, -1, 4))
+            return take(logits, anchors), take(deltas, anchors)
         hidden = self._hidden_at(features, anchors // per_cell)
         logits = F.linear(hidden, self.cls_logits.weight.flatten(1), self.cls_logits.bias)
         deltas = F.linear(hidden, self.bbox_pred.weight.flatten(1), self.bbox_pred.bias).unflatten(-1, (per_cell, 4))
         shape = (anchors % per_cell)[..., None]  # [B, S, 1]
         return logits.gather(2, shape)[..., 0], deltas.gather(2, shape[..., None].expand(-1, -1, -1, 4))[:, :, 0]
 
-    def _hidden_at(self, features: Sequence[Tensor], cells: Int[Tensor, "B S"]) -> Float[Tensor, "B S C"]:
+    def _hidden_at(self, features: Sequence[Tensor], cells: Int[Tensor, "B S"]) -> Float[Tensor, "B S D"]:
         """The 3x3 convolution at given cells, as one matrix product over their neighbourhoods."""
         conv: nn.Conv2d = self.conv[0][0]  # type: ignore[index, assignment]
         patches = neighbourhoods(features, cells)  # [B, S, 9, C]
-        weight = conv.weight.permute(0, 2, 3, 1).flatten(1)  # [C, 9 * C]
+        weight = conv.weight.permute(0, 2, 3, 1).flatten(1)  # [D, 9 * C]
         return F.relu(F.linear(patches.flatten(2), weight, conv.bias))
 
 
@@ -110,7 +118,9 @@ class RPN(nn.Module):
     def forward(self, features: Sequence[Tensor], batch: Batch, limits: ProposalLimits) -> Proposals:
         """The proposals of each picture, clipped to it, best first."""
         logits, deltas = self.head(features)
-        return propose(logits.float(), deltas.float(), self.anchors_of(features, batch), batch.sizes, limits)
+        anchors, resized = self.anchors_of(features, batch), batch.sizes / batch.original_sizes
+        smallest = (limits.side * resized.flip(-1)[:, None]).clamp(min=SMALLEST_SIDE)  # [B, 1, 2] as x y
+        return propose(logits.float(), deltas.float(), anchors, batch.sizes, limits, smallest)
 
 
 def propose(
@@ -119,16 +129,20 @@ def propose(
     anchors: Anchors,
     sizes: Int[Tensor, "B 2"],
     limits: ProposalLimits,
+    smallest: Float[Tensor, "B 1 2"] | float = SMALLEST_SIDE,
 ) -> Proposals:
-    """Top anchors of each level, moved and clipped, suppressed within their level, best of all levels first."""
+    """Top anchors of each level, moved and clipped, suppressed within their level, best of all levels first.
+
+    Boxes with a side below `smallest`, in pixels of the canvas, are dropped. Differentiable in the deltas.
+    """
     ranked = torch.where(anchors.inside(sizes), logits, -torch.inf)
     top = torch.cat(_top_by_level(ranked, anchors.counts, limits.before), dim=1)  # [B, L * before]
-    boxes = decode(deltas.gather(1, top[..., None].expand(-1, -1, 4)), anchors.boxes[top])
+    boxes = decode(take(deltas, top), anchors.boxes[top])
     boxes = clip(boxes, sizes)
     scores = ranked.gather(1, top).sigmoid()
-    valid = has_side(boxes, SMALLEST_SIDE) & (scores >= limits.score) & (scores > 0)
-    index, kept = nms(boxes, scores, anchors.levels()[top], valid, limits.nms, limits.after)
-    boxes = boxes.gather(1, index[..., None].expand(-1, -1, 4)) * kept[..., None]
+    valid = has_side(boxes, smallest) & (scores >= limits.score) & (scores > 0)
+    index, kept = nms(boxes.detach(), scores, anchors.levels()[top], valid, limits.nms, limits.after)
+    boxes = take(boxes, index) * kept[..., None]
     return Proposals(boxes, scores.gather(1, index) * kept, kept)
 
 

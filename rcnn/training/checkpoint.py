@@ -7,24 +7,26 @@ import torch
 from torch import Tensor, nn
 
 
-def pack(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """All tensors of a model and its optimizer by name, and the state of torch's generator."""
+def pack(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Tensor]:
+    """All tensors of a model and its optimizer, if there is one, by name, and the state of torch's generator."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
+    for index, state in optimizer.state_dict()["state"].items() if optimizer else ():
         tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items() if isinstance(value, Tensor)}
     return tensors | {"random": torch.get_rng_state()}
 
 
-def unpack(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def unpack(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
     """Put what `pack` gave back in its place."""
     model.load_state_dict(model_tensors(tensors))
+    torch.set_rng_state(tensors["random"])
+    if optimizer is None:
+        return
     state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer/"):
             _, index, key = name.split("/")
             state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    torch.set_rng_state(tensors["random"])
 
 
 def model_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

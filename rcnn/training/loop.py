@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -52,6 +52,8 @@ class Trainer:
     bf16: bool = False
     accumulate: int = 1
     clip: float = 0.0
+    still: Sequence[nn.Module] = ()
+    """Parts of the objective in which nothing trains: their norms keep their statistics."""
 
     def run(self, batches: Iterable[TruthBatch], total: int, progress: Progress, on_step: OnStep) -> bool:
         """Go through the rest of an epoch of `total` batches; False if asked to stop before its end.
@@ -59,6 +61,8 @@ class Trainer:
         Raises TrainingError when a loss is not finite, naming it and the pictures.
         """
         self.objective.train()
+        for part in self.still:
+            part.eval()
         began = time.perf_counter()
         for item in batches:
             loaded = time.perf_counter()
@@ -101,7 +105,7 @@ class Trainer:
 
     def _move(self, progress: Progress, item: TruthBatch) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(progress.step)
+            group["lr"] = self.rate(progress.step) * group.get("factor", 1.0)
         if self.clip:
             parameters = (p for group in self.optimizer.param_groups for p in group["params"])
             norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.clip))

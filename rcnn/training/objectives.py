@@ -3,120 +3,134 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from rcnn.boxes import encode
+from rcnn.boxes import encode, inside
 from rcnn.losses import box_loss, class_loss, mean_over, objectness_loss
-from rcnn.matching import Matches, Sampled, draws, match, sample
-from rcnn.methods.faster_rcnn import FasterRCNN
-from rcnn.proposals.rpn import ProposalLimits
-from rcnn.structures import Batch, Proposals, Targets
+from rcnn.matching import match
+from rcnn.methods import FasterRCNN, Method
+from rcnn.proposals.rpn import RPN, ProposalLimits
+from rcnn.structures import Batch, Proposals, Targets, take
+from rcnn.training.sampling import Sampling, draw_sample, object_weight, with_sides, with_truth
 
 Losses = dict[str, Float[Tensor, ""]]
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """Who is positive (IoU of at least `positive`), who negative (from `low` to under `negative`), how many are drawn.
+class RPNLoss:
+    """How proposals are learned (Faster R-CNN, section 3.1.2).
 
-    `best_match`: a box that overlaps some object most is positive however little it overlaps.
+    `balance` weighs the regression, whose sum is divided by the number of sampled anchors or, as the paper has it
+    `per_position`, of cells. `border`: whether anchors that cross the picture's border take part.
     """
 
-    count: int
-    fraction: float
-    positive: float
-    negative: float
-    low: float = 0.0
-    best_match: bool = False
-
-
-@dataclass(frozen=True)
-class JointSettings:
-    """How approximate joint training samples and weighs."""
-
-    rpn: Sampling = Sampling(count=256, fraction=0.5, positive=0.7, negative=0.3, best_match=True)
-    rois: Sampling = Sampling(count=512, fraction=0.25, positive=0.5, negative=0.5)
-    limits: ProposalLimits = ProposalLimits(before=2000, after=2000)
+    sampling: Sampling = Sampling(count=256, fraction=0.5, positive=0.7, negative=0.3, best_match=True)
     beta: float = 1 / 9
+    balance: float = 1.0
+    per_position: bool = False
+    border: bool = True
     train_difficult: bool = True
 
 
-class JointObjective(nn.Module):
-    """Approximate joint training (Faster R-CNN, section 3.2): all four losses at once, proposals taken as constants."""
+@dataclass(frozen=True)
+class RoILoss:
+    """How regions are learned (Fast R-CNN, section 2.3); `score` and `box` weigh the two tasks."""
 
-    def __init__(self, model: FasterRCNN, settings: JointSettings) -> None:
+    sampling: Sampling = Sampling(count=512, fraction=0.25, positive=0.5, negative=0.5)
+    beta: float = 1 / 9
+    score: float = 1.0
+    box: float = 1.0
+    train_difficult: bool = True
+
+
+class RPNObjective(nn.Module):
+    """Proposals alone: the first and third step of alternating training."""
+
+    def __init__(self, model: FasterRCNN, loss: RPNLoss) -> None:
         super().__init__()
         self.model = model
-        self.settings = settings
+        self.loss = loss
 
     def forward(self, batch: Batch, targets: Targets) -> Losses:
-        """The losses by name: `rpn_score`, `rpn_box`, `score`, `box`; their sum is minimised."""
-        features = self.model.backbone(batch.images)
-        with torch.no_grad():
-            proposals = self.model.rpn([level.detach() for level in features], batch, self.settings.limits)
-        return self._rpn_losses(features, batch, targets) | self._roi_losses(features, proposals, batch, targets)
+        """The losses `rpn_score` and `rpn_box`; their sum is minimised."""
+        return rpn_losses(self.model.rpn, self.model.features(batch.images), batch, targets, self.loss)
 
-    def _rpn_losses(self, features: list[Tensor], batch: Batch, targets: Targets) -> Losses:
-        rpn, settings = self.model.rpn, self.settings
-        anchors = rpn.anchors_of(features, batch)
-        usable = anchors.inside(batch.sizes) & (batch.weight > 0)[:, None]
-        matches = match(anchors.boxes[None], targets, settings.train_difficult, usable)
-        chosen = draw_sample(matches, usable, targets.keys, settings.rpn, stream=1)
-        logits, deltas = rpn.head.at(features, chosen.index)
-        wanted = encode(_matched(targets.boxes, chosen.take(matches.index)), anchors.boxes[chosen.index])
-        weight, valid = object_weight(targets, matches, chosen), chosen.valid.float()
-        return {
-            "rpn_score": mean_over(objectness_loss(logits.float(), chosen.positive, weight), valid),
-            "rpn_box": mean_over(box_loss(deltas.float(), wanted, weight * chosen.positive, settings.beta), valid),
-        }
 
-    def _roi_losses(self, features: list[Tensor], proposals: Proposals, batch: Batch, targets: Targets) -> Losses:
-        model, settings = self.model, self.settings
-        rois, usable = with_truth(proposals, targets)
-        matches = match(rois, targets, settings.train_difficult)
-        chosen = draw_sample(matches, usable & (batch.weight > 0)[:, None], targets.keys, settings.rois, stream=2)
-        boxes, index = chosen.take(rois), chosen.take(matches.index)
-        labels = torch.where(chosen.positive, targets.labels.gather(1, index), 0)
-        logits, deltas = (out.unflatten(0, labels.shape).float() for out in model.head(model.pool(features, boxes)))
+class RoIObjective(nn.Module):
+    """Regions that came with the pictures: Fast R-CNN, fine-tuning of R-CNN and SPPnet, and alternating training."""
+
+    def __init__(self, model: Method, loss: RoILoss) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+
+    def forward(self, batch: Batch, targets: Targets) -> Losses:
+        """The losses `score` and `box`, those that count; their sum is minimised."""
+        features = self.model.features(batch.images)
+        return roi_losses(self.model, features, batch.regions, batch, targets, self.loss)
+
+
+class JointObjective(nn.Module):
+    """All four losses at once (Faster R-CNN, section 3.2).
+
+    Approximate: proposals are constants. Exact: the gradient also flows through the coordinates of the proposals,
+    into the pooling and the regression's targets.
+    """
+
+    def __init__(
+        self, model: FasterRCNN, rpn: RPNLoss, rois: RoILoss, limits: ProposalLimits, exact: bool = False
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.rpn = rpn
+        self.rois = rois
+        self.limits = limits
+        self.exact = exact
+
+    def forward(self, batch: Batch, targets: Targets) -> Losses:
+        """The losses `rpn_score`, `rpn_box`, `score`, `box`; their sum is minimised."""
+        features = self.model.features(batch.images)
+        with torch.set_grad_enabled(self.exact and torch.is_grad_enabled()):
+            proposals = self.model.rpn(features, batch, self.limits)
+        losses = rpn_losses(self.model.rpn, features, batch, targets, self.rpn)
+        return losses | roi_losses(self.model, features, proposals, batch, targets, self.rois)
+
+
+def rpn_losses(rpn: RPN, features: list[Tensor], batch: Batch, targets: Targets, loss: RPNLoss) -> Losses:
+    """Equation 1 of Faster R-CNN, over a mini-batch of anchors of each picture."""
+    anchors = rpn.anchors_of(features, batch)
+    usable = on_picture = anchors.inside(batch.sizes) & (batch.weight > 0)[:, None]
+    if not loss.border:
+        usable = usable & inside(anchors.boxes[None], batch.sizes)
+    matches = match(anchors.boxes[None], targets, loss.train_difficult, usable)
+    chosen = draw_sample(matches, usable, targets.keys, loss.sampling, stream=1)
+    logits, deltas = rpn.head.at(features, chosen.index)
+    wanted = encode(take(targets.boxes, chosen.take(matches.index)), anchors.boxes[chosen.index])
+    weight, valid = object_weight(targets, matches, chosen), chosen.valid.float()
+    counted = on_picture.float() / rpn.anchors.per_cell if loss.per_position else valid
+    boxes = box_loss(deltas.float(), wanted, weight * chosen.positive, loss.beta)
+    return {
+        "rpn_score": mean_over(objectness_loss(logits.float(), chosen.positive, weight), valid),
+        "rpn_box": loss.balance * (boxes.sum() / counted.sum().clamp(min=1)),
+    }
+
+
+def roi_losses(
+    model: Method, features: list[Tensor], proposals: Proposals, batch: Batch, targets: Targets, loss: RoILoss
+) -> Losses:
+    """The multi-task loss of Fast R-CNN, over a mini-batch of regions of each picture."""
+    rois, usable = with_truth(proposals, targets)
+    matches = match(rois.detach(), targets, loss.train_difficult)
+    chosen = draw_sample(matches, usable & (batch.weight > 0)[:, None], targets.keys, loss.sampling, stream=2)
+    boxes, index = chosen.take(rois), chosen.take(matches.index)
+    labels = torch.where(chosen.positive, targets.labels.gather(1, index), 0)
+    logits, deltas = (out.unflatten(0, labels.shape).float() for out in model.head(model.describe(features, boxes)))
+    weight, valid = object_weight(targets, matches, chosen), chosen.valid.float()
+    losses = {"score": loss.score * mean_over(class_loss(logits, labels, weight), valid)}
+    if loss.box:
         own_class = deltas.gather(2, labels[..., None, None].expand(-1, -1, 1, 4))[:, :, 0]
-        wanted = encode(_matched(targets.boxes, index), _with_sides(boxes), model.postprocess.box_weights)
-        weight, valid = object_weight(targets, matches, chosen), chosen.valid.float()
-        return {
-            "score": mean_over(class_loss(logits, labels, weight), valid),
-            "box": mean_over(box_loss(own_class, wanted, weight * chosen.positive, settings.beta), valid),
-        }
-
-
-def with_truth(proposals: Proposals, targets: Targets) -> tuple[Float[Tensor, "B N 4"], Bool[Tensor, "B N"]]:
-    """Proposals and true boxes together, so that positives exist from the first step; and which count."""
-    boxes = torch.cat((proposals.boxes, targets.boxes), dim=1)
-    return boxes, torch.cat((proposals.valid, targets.valid & ~targets.crowd), dim=1)
-
-
-def draw_sample(
-    matches: Matches, usable: Bool[Tensor, "B N"], keys: Int[Tensor, "B"], sampling: Sampling, stream: int
-) -> Sampled:
-    """The mini-batch of each picture."""
-    positive = matches.iou >= sampling.positive
-    if sampling.best_match:
-        positive = positive | matches.best
-    negative = (matches.iou < sampling.negative) & (matches.iou >= sampling.low) & ~matches.ignored
-    random = draws(keys, usable.shape[1], stream)
-    return sample(positive & usable, negative & ~positive & usable, random, sampling.count, sampling.fraction)
-
-
-def object_weight(targets: Targets, matches: Matches, chosen: Sampled) -> Float[Tensor, "B S"]:
-    """What each sampled place counts: its object's weight where positive, 1 where negative, 0 where empty."""
-    own = targets.weight.gather(1, chosen.take(matches.index))
-    return torch.where(chosen.positive, own, 1.0) * chosen.valid
-
-
-def _matched(boxes: Float[Tensor, "B G 4"], index: Int[Tensor, "B S"]) -> Float[Tensor, "B S 4"]:
-    return boxes.gather(1, index[..., None].expand(-1, -1, 4))
-
-
-def _with_sides(boxes: Float[Tensor, "B S 4"]) -> Float[Tensor, "B S 4"]:
-    """Boxes as they are, unit boxes in empty places: their logarithm must stay finite though nothing is learned."""
-    unit = torch.zeros_like(boxes) + torch.arange(4, device=boxes.device).ge(2)
-    return torch.where((boxes[..., 2:] > boxes[..., :2]).all(-1, keepdim=True), boxes, unit)
+        wanted = model.head.normalised(encode(take(targets.boxes, index), with_sides(boxes)), labels)
+        positive = box_loss(own_class, wanted, weight * chosen.positive, loss.beta)
+        losses["box"] = loss.box * mean_over(positive, valid)
+    return losses if loss.score else {"box": losses["box"]}

@@ -1,6 +1,7 @@
 """Optimizers, and the rate over time."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,20 +11,45 @@ from torch import nn
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """Which optimizer, and its constants; `lr` is the full rate for the real number of pictures a step."""
+    """Which optimizer, and its constants; `lr` is the full rate for the real number of pictures a step.
+
+    Biases learn at `bias_lr` times that rate, and decay only if `bias_decay`; the parts `new` at `new_lr` times it.
+    """
 
     name: Literal["sgd", "adamw"]
     lr: float
     momentum: float
     weight_decay: float
+    bias_lr: float = 1.0
+    bias_decay: bool = True
+    new_lr: float = 1.0
+    new: tuple[str, ...] = ("head.cls_score.",)
 
 
-def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """The optimizer of all parameters that train, in the order of `named_parameters`."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def make_optimizer(
+    model: nn.Module, settings: OptimizerSettings, trains: Sequence[str] = ("",)
+) -> torch.optim.Optimizer:
+    """The optimizer of all parameters that train and whose names begin with one of `trains`.
+
+    Parameters of the same rate and decay share a group; `factor` is its rate over the full one.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and name.startswith(tuple(trains)):
+            groups.setdefault(_rate_and_decay(name, settings), []).append(parameter)
+    rows = [
+        {"params": params, "factor": factor, "lr": factor * settings.lr, "weight_decay": decay}
+        for (factor, decay), params in groups.items()
+    ]
     if settings.name == "adamw":
-        return torch.optim.AdamW(trainable, settings.lr, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(trainable, settings.lr, settings.momentum, weight_decay=settings.weight_decay)
+        return torch.optim.AdamW(rows, settings.lr)
+    return torch.optim.SGD(rows, settings.lr, settings.momentum)
+
+
+def _rate_and_decay(name: str, settings: OptimizerSettings) -> tuple[float, float]:
+    bias = name.endswith("bias")
+    factor = (settings.bias_lr if bias else 1.0) * (settings.new_lr if name.startswith(settings.new) else 1.0)
+    return factor, settings.weight_decay if settings.bias_decay or not bias else 0.0
 
 
 @dataclass(frozen=True)

@@ -9,24 +9,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from rcnn.data.loader import Batches
 from rcnn.errors import ConfigError, TrainingError
-from rcnn.runs import RunFolder, read_tensors, write_tensors
+from rcnn.runs import RunFolder, write_tensors
 from rcnn.training.checkpoint import pack, unpack
 from rcnn.training.loop import BadLossError, Progress, Trainer, validation_losses
-from rcnn.training.memory import keep_freed_memory
 
 Row = dict[str, Any]
 Evaluate = Callable[[], Mapping[str, float]]
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Who wants to know how training goes."""
+
+    def stage_started(self, name: str, number: int, stages: int) -> None:
+        """Before the first epoch of a stage; stages are counted from 1."""
 
     def epoch_started(self, epoch: int, epochs: int, batches: int) -> None:
         """Before the first batch of an epoch."""
@@ -44,7 +47,7 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass
 class Session:
-    """What one run needs; `metadata` describes the model in its files."""
+    """What one stage of gradient descent needs; `metadata` describes the model and the stage in the run's files."""
 
     trainer: Trainer
     model: nn.Module
@@ -57,26 +60,31 @@ class Session:
     listener: Listener
     progress: Progress = field(default_factory=Progress)
     best: float = -1.0
+    judged: bool = True
+    """Whether the best weights are kept beside the newest; a stage that does not end in a detector cannot be judged."""
+    stage: str = ""
+    """Its name, which its lines of metrics carry."""
     save_seconds: float = 600.0
     """Between saves of the newest state within an epoch."""
     saved: float = field(default_factory=time.monotonic)
+    asked: bool = field(default=False, init=False)
+    """Whether it was asked to stop, be it so late that it came to its end."""
 
-    def resume(self) -> None:
-        """Take up the newest state of the run's folder."""
-        tensors, metadata = read_tensors(self.folder.last)
+    def resume(self, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
+        """Take up a state of this stage."""
         unpack(tensors, self.model, self.trainer.optimizer)
         self.progress = Progress(**metadata["progress"])
         self.best = metadata["best"]
-        self.folder.cut_metrics(self.progress.epoch - 1)
+        self.folder.cut_metrics(self.stage, self.progress.epoch - 1)
 
     def run(self) -> None:
         """Train to the last epoch. Raises Stopped after a signal, with the state saved."""
-        keep_freed_memory()
         if self.progress.step == 0 and self.progress.batches == 0:
             self._save_last()  # so that a run can go on from its first epoch too
         with _signals() as asked:
             while self.progress.epoch <= self.epochs:
                 self._epoch(asked)
+            self.asked = asked.is_set()
 
     def _epoch(self, asked: threading.Event) -> None:
         progress = self.progress
@@ -103,7 +111,7 @@ class Session:
         score = float(rows[-1].get("AP", math.nan))
         if math.isnan(score):
             score = float(self.progress.epoch)  # nothing to judge by: the newest is the best
-        improved = score > self.best
+        improved = score > self.best and self.judged
         self.best = max(self.best, score)
         if improved:
             write_tensors(self.folder.best, self.model.state_dict(), self.metadata)
@@ -120,6 +128,7 @@ class Session:
     def _train_row(self) -> Row:
         progress, losses = self.progress, self.progress.losses()
         return {
+            "stage": self.stage,
             "epoch": progress.epoch,
             "step": progress.step,
             "split": "train",
@@ -137,8 +146,9 @@ class Session:
         with _named(self.val):  # before weights that give no numbers are saved
             batches = self.val.epoch(0)
             losses = validation_losses(self.trainer.objective, batches, self.trainer.device, self.progress)
-        row = {"epoch": self.progress.epoch, "step": self.progress.step, "split": "val", "loss": sum(losses.values())}
-        yield row | {"losses": losses} | dict(self.evaluate())
+        place = {"stage": self.stage, "epoch": self.progress.epoch, "step": self.progress.step, "split": "val"}
+        row = place | {"loss": sum(losses.values()), "losses": losses}
+        yield row | dict(self.evaluate()) if self.judged else row
 
 
 @contextmanager

@@ -1,0 +1,90 @@
+"""From a run to a smaller one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rcnn.api.loading import config_of, load
+from rcnn.compression.svd import LowRankLinear, parameters, truncate_head
+from rcnn.errors import ConfigError
+from rcnn.heads.box_head import BoxHead
+from rcnn.inference.predictor import Detector
+from rcnn.presets.overrides import override
+from rcnn.presets.yaml import to_yaml
+from rcnn.runs import RunFolder, read_metadata, write_tensors, write_text
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """What became of a layer."""
+
+    name: str
+    inputs: int
+    outputs: int
+    rank: int
+    before: int
+    """Weights and biases of the whole layer."""
+    after: int
+    energy: float
+    """The share of the squared weights that is kept."""
+
+
+def compress(run: Path | str, ranks: Mapping[str, int], out: Path | str, overwrite: bool = False) -> list[Truncated]:
+    """Make the run `out` of `run` with layers of its head truncated to `ranks` ({"fc6": 1024, "fc7": 256}).
+
+    The new run holds the best weights, the settings and the splits: it loads, evaluates and predicts as any other.
+    Raises ConfigError or WeightsError for ranks and runs that do not go together, with nothing written.
+    """
+    folder = RunFolder(Path(out))
+    refuse_folder(folder.path, overwrite, Path(run))
+    detector = load_run(run, "cpu")
+    head = fully_connected_head(detector, run)
+    source = RunFolder(Path(run))
+    metadata = read_metadata(source.best)
+    parts = truncate_head(head, ranks)
+    kept = [layer.rank if isinstance(layer, LowRankLinear) else 0 for layer in head.layers.values()]
+    config = override(config_of(metadata, source.best), None, (), {"model.head.ranks": kept})
+    folder.create(overwrite=True)
+    write_text(folder.config, to_yaml(config))
+    if source.splits.is_file():
+        write_text(folder.splits, source.splits.read_text("utf-8"))
+    carried = {name: value for name, value in metadata.items() if name != "format_version"}
+    write_tensors(folder.best, detector.model.state_dict(), carried | {"config": config.model_dump(mode="json")})
+    return [
+        Truncated(
+            name,
+            part.layer.in_features,
+            part.layer.out_features,
+            ranks[name],
+            parameters(part.layer),
+            parameters(head.layers[name]),
+            part.energy(ranks[name]),
+        )
+        for name, part in parts.items()
+    ]
+
+
+def refuse_folder(out: Path, overwrite: bool, run: Path) -> None:
+    """Raise ConfigError for a folder that cannot be written, or must not be."""
+    if out.resolve() == run.resolve():
+        raise ConfigError(f"--out {out}: the run itself, which would be lost; give another folder")
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out}: exists; pass --overwrite to replace what was written there before")
+    RunFolder(out).refuse_existing(overwrite=True)
+
+
+def load_run(run: Path | str, device: str) -> Detector:
+    """The best detector of a run that this library trained."""
+    if str(run).startswith("torchvision:"):
+        raise ConfigError(f"{run}: no run of this library; give the folder of one, which rcnn train makes")
+    if Path(run).is_file():
+        raise ConfigError(f"{run}: a file; give the folder of a run")
+    return load(run, device)
+
+
+def fully_connected_head(detector: Detector, run: Path | str) -> BoxHead:
+    """The head of a detector; raises ConfigError where it has no layer to truncate."""
+    head = getattr(detector.model, "head", None)
+    if not isinstance(head, BoxHead) or not len(head.layers):
+        raise ConfigError(f"{run}: its head has no fully connected layers; there is nothing to truncate")
+    return head

@@ -1,0 +1,59 @@
+"""A run that goes on: what it was begun with, and what must not have changed since."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rcnn.errors import ConfigError
+from rcnn.runs import RunFolder, read_metadata
+from rcnn.sample import DataSet
+
+_MAY_CHANGE = {"training.workers", "training.save_minutes"}
+
+
+def stored_run(folder: RunFolder, resume: bool, overwrite: bool) -> Mapping[str, Any] | None:
+    """What a run that goes on says of itself; None for one that begins, which needs its folder free."""
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite: give one of them")
+    if resume:
+        return read_metadata(folder.last)
+    folder.refuse_existing(overwrite)
+    return None
+
+
+def refuse_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """A resumed run goes on as it began: nothing that shapes it may have changed."""
+    if stored["class_names"] != now["class_names"]:
+        raise ConfigError(f"--resume: the run has classes {', '.join(stored['class_names'])}; the data has others")
+    before, after = (_flat(m["config"]) | _flat(m["splits"], "split ") for m in (stored, now))
+    changed = [key for key in after if after[key] != before.get(key) and key not in _MAY_CHANGE]
+    if changed:
+        key = changed[0]
+        raise ConfigError(
+            f"--resume: {key} is {after[key]}, but the run began with {before.get(key)}; resume with that"
+        )
+
+
+def refuse_other_pictures(folder: RunFolder, dataset: DataSet, splits: Mapping[str, str]) -> None:
+    """The order of pictures, and where an epoch was interrupted, mean nothing for other pictures."""
+    before, now = json.loads(folder.splits.read_text("utf-8")), ids_of(dataset)
+    used = {*splits.values(), *(("train", "val") if "trainval" in splits.values() else ())}
+    changed = sorted(name for name in used if before.get(name) != now.get(name))
+    if changed:
+        raise ConfigError(
+            f"--resume: split {changed[0]} has other pictures than when the run began; "
+            "restore them, or begin anew with --overwrite"
+        )
+
+
+def ids_of(dataset: DataSet) -> dict[str, list[str]]:
+    """The ids of the samples of each split."""
+    return {name: [sample.id for sample in part] for name, part in dataset.splits.items()}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    rows: dict[str, Any] = {}
+    for key, value in tree.items():
+        rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return rows

@@ -1,0 +1,37 @@
+"""The same convolutions at several sizes of the picture (SPPnet, section 4.1; Fast R-CNN, section 5.2)."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rcnn.backbones.single import SingleMapBackbone
+
+
+class ImagePyramid(nn.Module):
+    """A backbone's last map of the picture scaled by each of `factors`, at most 1, as the levels of one pyramid.
+
+    The canvas holds the picture at the largest scale; the smaller ones are made of it on the device.
+    """
+
+    def __init__(self, network: SingleMapBackbone, factors: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.body = network.body
+        self.factors = tuple(factors)
+        self.strides = tuple(network.strides[0] / factor for factor in factors)
+        self.channels = network.channels
+        self.extra_levels = 0
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        """One map for each factor."""
+        return [self.network(_scaled(images, factor))[0] for factor in self.factors]
+
+
+def _scaled(images: Float[Tensor, "B 3 H W"], factor: float) -> Float[Tensor, "B 3 h w"]:
+    if factor == 1:
+        return images
+    return F.interpolate(
+        images, scale_factor=factor, mode="bilinear", align_corners=False, recompute_scale_factor=False
+    )

@@ -1,0 +1,28 @@
+"""From a configuration to objects: the only place that knows both."""
+
+from rcnn.build.model import channels_last, detector, has_weights, preprocess, proposer, resolved
+from rcnn.build.training import (
+    augment,
+    optimizer_settings,
+    ridge_settings,
+    schedule,
+    stages,
+    svm_settings,
+    training_limits,
+)
+
+__all__ = [
+    "augment",
+    "channels_last",
+    "detector",
+    "has_weights",
+    "optimizer_settings",
+    "preprocess",
+    "proposer",
+    "resolved",
+    "ridge_settings",
+    "schedule",
+    "stages",
+    "svm_settings",
+    "training_limits",
+]

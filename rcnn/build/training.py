@@ -1,0 +1,162 @@
+"""From settings to what training needs."""
+
+from rcnn.config import Config, ModelSettings, TrainingSettings
+from rcnn.data.loader import Augment
+from rcnn.errors import ConfigError
+from rcnn.methods import FasterRCNN, FastRCNN, Method, SPPnet
+from rcnn.proposals.rpn import ProposalLimits
+from rcnn.training.objectives import JointObjective, RoILoss, RoIObjective, RPNLoss, RPNObjective
+from rcnn.training.optim import OptimizerSettings, Schedule
+from rcnn.training.ridge import RidgeSettings
+from rcnn.training.sampling import Sampling
+from rcnn.training.schemes import Length, Stage, four_step, one_stage, stage_wise, then_machines
+from rcnn.training.svm import SVMSettings
+
+SCHEMES = {
+    "rcnn": ("auto",),
+    "sppnet": ("auto",),
+    "fast-rcnn": ("auto", "multi-task", "stage-wise"),
+    "faster-rcnn": ("auto", "approximate-joint", "4-step", "exact-joint"),
+}
+"""Which schemes a method knows; the first is what `auto` stands for, or the only one."""
+
+
+def stages(model: Method, config: Config) -> list[Stage]:
+    """The training of a model, stage by stage; raises ConfigError where its method does not know the scheme."""
+    _refuse(config)
+    scheme = config.training.scheme
+    length, rois = _length(config.training), _roi_loss(config)
+    if isinstance(model, FasterRCNN):
+        return _faster(model, config, length, rois)
+    at_once = isinstance(model, FastRCNN)
+    objective = RoIObjective(model.at_one_scale() if isinstance(model, FastRCNN) else model, rois)
+    if config.model.head.classifier == "svm":
+        trains = ("head.",) if isinstance(model, SPPnet) else ("backbone.", "head.")
+        return then_machines(objective, length, trains, config.model.head.ridge)
+    if scheme == "stage-wise":
+        return stage_wise(
+            RoIObjective(objective.model, _roi_loss(config, box=0.0)),
+            RoIObjective(objective.model, _roi_loss(config, score=0.0)),
+            length,
+        )
+    return one_stage("multi-task" if at_once else "fine-tune", objective, length)
+
+
+def _refuse(config: Config) -> None:
+    """Raise ConfigError for settings that would train without a word, but not what they say."""
+    scheme, method, head = config.training.scheme, config.model.method, config.model.head
+    if scheme not in SCHEMES[method]:
+        known = ", ".join(SCHEMES[method])
+        raise ConfigError(f"training.scheme: {scheme} is no scheme of {method}; choose {known}")
+    if head.classifier == "svm" and (method == "faster-rcnn" or scheme == "stage-wise"):
+        raise ConfigError(f"model.head.classifier: svm has no stage in {method}, {scheme}; choose softmax")
+    if head.measured_boxes and method == "faster-rcnn":
+        raise ConfigError("model.head.measured_boxes: faster-rcnn has no proposals before it trains; pass false")
+    if scheme == "stage-wise" and not head.box_loss:
+        raise ConfigError("model.head.box_loss: is 0, but stage-wise training ends with the boxes; give a weight")
+    if scheme == "exact-joint" and head.pooling == "max":
+        raise ConfigError("model.head.pooling: max pooling gives boxes no gradient for exact-joint; choose align")
+
+
+def _faster(model: FasterRCNN, config: Config, length: Length, rois: RoILoss) -> list[Stage]:
+    rpn, limits = _rpn_loss(config), training_limits(config.model)
+    match config.training.scheme:
+        case "4-step":
+            return four_step(RPNObjective(model, rpn), RoIObjective(model, rois), _rpn_length(config.training), length)
+        case "exact-joint":
+            return one_stage("exact-joint", JointObjective(model, rpn, rois, limits, exact=True), length)
+        case _:
+            return one_stage("approximate-joint", JointObjective(model, rpn, rois, limits), length)
+
+
+def training_limits(settings: ModelSettings) -> ProposalLimits:
+    """How many proposals a model learns from."""
+    rpn = settings.rpn
+    return ProposalLimits(rpn.train_before, rpn.train_after, rpn.score, rpn.nms, rpn.side)
+
+
+def _rpn_loss(config: Config) -> RPNLoss:
+    rpn = config.model.rpn
+    return RPNLoss(
+        Sampling(rpn.samples, rpn.positive_fraction, rpn.positive_iou, rpn.negative_iou, best_match=True),
+        rpn.beta,
+        rpn.balance,
+        rpn.per_position,
+        rpn.border,
+        config.training.train_difficult,
+    )
+
+
+def _roi_loss(config: Config, score: float = 1.0, box: float | None = None) -> RoILoss:
+    head = config.model.head
+    return RoILoss(
+        Sampling(head.samples, head.positive_fraction, head.positive_iou, head.negative_iou, head.negative_low),
+        head.beta,
+        score,
+        head.box_loss if box is None else box,
+        config.training.train_difficult,
+    )
+
+
+def _length(settings: TrainingSettings) -> Length:
+    return Length(settings.epochs, settings.iterations)
+
+
+def _rpn_length(settings: TrainingSettings) -> Length:
+    """How long 4-step training's stages of the RPN are: as the others unless they have a length of their own."""
+    own = settings.rpn_epochs or settings.rpn_iterations
+    iterations = settings.rpn_iterations if own else settings.iterations
+    return Length(settings.rpn_epochs or settings.epochs, iterations, settings.rpn_batch)
+
+
+def augment(settings: TrainingSettings) -> Augment:
+    """How pictures vary in training."""
+    return Augment(settings.flip, settings.scales)
+
+
+def optimizer_settings(settings: TrainingSettings) -> OptimizerSettings:
+    """The optimizer, its rate scaled to the pictures that one step sees."""
+    pictures = settings.batch * settings.accumulate
+    scaled = settings.optimizer == "sgd" and settings.lr_pictures
+    lr = settings.lr * pictures / settings.lr_pictures if scaled else settings.lr
+    return OptimizerSettings(
+        settings.optimizer,
+        lr,
+        settings.momentum,
+        settings.weight_decay,
+        settings.bias_lr,
+        settings.bias_decay,
+        settings.new_lr,
+    )
+
+
+def schedule(settings: TrainingSettings, steps: int) -> Schedule:
+    """The rate over a stage of `steps`."""
+    drops = settings.drops if settings.schedule == "step" else None
+    return Schedule(steps, min(settings.warmup, steps // 2), drops)
+
+
+def svm_settings(settings: TrainingSettings) -> SVMSettings:
+    """How support vector machines are trained."""
+    svm = settings.svm
+    return SVMSettings(
+        c=svm.cost,
+        positive_weight=svm.positive_weight,
+        bias_feature=svm.bias,
+        mean_norm=svm.norm,
+        negative_iou=svm.negative_iou,
+        duplicate_iou=svm.negative_nms if svm.negative_nms < 1 else None,
+        train_difficult=svm.difficult,
+    )
+
+
+def ridge_settings(settings: TrainingSettings) -> RidgeSettings:
+    """How box regressors are solved for."""
+    ridge = settings.ridge
+    return RidgeSettings(
+        penalty=ridge.penalty,
+        minimum_iou=ridge.iou,
+        inclusive=ridge.inclusive,
+        mean_norm=ridge.norm,
+        train_difficult=ridge.difficult,
+    )

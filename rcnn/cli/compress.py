@@ -1,0 +1,112 @@
+"""`rcnn compress`."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rcnn.api.compressing import Truncated, refuse_folder
+from rcnn.api.compressing import compress as compress_run
+from rcnn.api.sweeping import sweep as sweep_run
+from rcnn.cli import options as o
+from rcnn.errors import ConfigError
+from rcnn.report.sweep import FULL, Cost, Sweep, SweepPoint, draw_sweep, knee
+from rcnn.runs import write_text
+
+_console = Console(highlight=False, markup=False, emoji=False)
+
+
+def compress(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    out: Annotated[Path, typer.Option(help="Folder for the smaller run, or for what the sweep finds.")],
+    svd: Annotated[
+        str | None, typer.Option(metavar="LAYER=RANK,...", help="Truncate these layers: fc6=1024,fc7=256.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--sweep", metavar="DATA", help="Measure many ranks on this data, and advise.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="With --sweep: the part of the data to measure on.")] = "val",
+    points: Annotated[int, typer.Option(min=1, help="With --sweep: ranks of each layer to try.")] = 5,
+    tolerance: Annotated[float, typer.Option(min=0, help="With --sweep: points of AP50 that may be lost.")] = 0.5,
+    by: Annotated[Cost, typer.Option(help="With --sweep: what the knee has the fewest of.")] = "milliseconds",
+    repeats: Annotated[int, typer.Option(min=1, help="With --sweep: measurements of each time.")] = 10,
+    proposals: Annotated[
+        Path | None, typer.Option(help="With --sweep: regions, for methods that need them; else searched for.")
+    ] = None,
+    batch: o.Together = 4,
+    device: o.Device = "auto",
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Make a run smaller by truncated SVD of its fully connected layers, or find out how small it may be.
+
+    With --svd the result is a run like any other. With --sweep it is AP and milliseconds over ranks, drawn.
+    """
+    if svd is not None and data is None:
+        show(compress_run(run, parse_ranks(svd), out, overwrite))
+        print(f"done: {out} holds the run; next: rcnn evaluate {out} DATA --split test")
+    elif svd is None and data is not None:
+        refuse_folder(out, overwrite, run)
+        found = sweep_run(run, data, split, points, tolerance, repeats, batch, device, proposals, _tell)
+        advise(found, knee(found.points, tolerance, by), tolerance, out)
+    else:
+        raise ConfigError("--svd and --sweep: give one of them")
+
+
+def parse_ranks(text: str) -> dict[str, int]:
+    """`fc6=1024,fc7=256` as a mapping; raises ConfigError for anything else."""
+    ranks: dict[str, int] = {}
+    for word in text.split(","):
+        name, _, rank = (part.strip() for part in word.partition("="))
+        if not name or not rank.isdecimal():
+            raise ConfigError(f"--svd {text}: {word.strip()!r} is not LAYER=RANK; give for example fc6=1024,fc7=256")
+        if name in ranks:
+            raise ConfigError(f"--svd {text}: {name} is given twice; give one rank")
+        ranks[name] = int(rank)
+    return ranks
+
+
+def show(layers: list[Truncated]) -> None:
+    """What became of each layer."""
+    table = Table("layer", "size", "rank", "parameters", "now", "kept", "energy kept", box=None, pad_edge=False)
+    for layer in layers:
+        share = layer.after / layer.before
+        size, counts = f"{layer.inputs} x {layer.outputs}", (f"{layer.before:,}", f"{layer.after:,}")
+        table.add_row(layer.name, size, str(layer.rank), *counts, f"{share:.1%}", f"{layer.energy:.2%}")
+    _console.print(table)
+
+
+def advise(found: Sweep, chosen: SweepPoint, tolerance: float, out: Path) -> None:
+    """Write `sweep.json` and `sweep.png`, and say which ranks to take."""
+    _console.print(sweep_table(found.points, chosen))
+    print(f"times: least of {found.repeats}, {found.regions} regions, {found.machine}")
+    command = shlex.join(["rcnn", "compress", found.run, "--svd", chosen.svd, "--out", f"{found.run}-svd"])
+    advice = {"tolerance": tolerance, "knee": chosen.to_json(), "command": None if chosen.path == FULL else command}
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "sweep.json", json.dumps(found.to_json() | advice, indent=2) + "\n")
+    draw_sweep(found, chosen, tolerance, out / "sweep.png")
+    print(f"{out / 'sweep.json'} holds the points, {out / 'sweep.png'} their drawing")
+    if chosen.path == FULL:
+        print(f"no ranks that were tried cost less and lose at most {tolerance:g} points of AP50")
+    else:
+        print(f"the knee: {command}")
+
+
+def sweep_table(points: Sequence[SweepPoint], chosen: SweepPoint) -> Table:
+    """All points, and which is the knee."""
+    heads = ("truncated", "ranks", "parameters", "AP", "AP50", "ms layers", "ms picture", "")
+    table = Table(*heads, box=None, pad_edge=False)
+    for point in points:
+        times = (f"{point.layers_ms:.2f}", f"{point.picture_ms:.1f}")
+        aps = (f"{point.ap:.3f}", f"{point.ap50:.3f}")
+        mark = "knee" if point is chosen else ""
+        table.add_row(point.path, point.svd or "-", f"{point.parameters:,}", *aps, *times, mark)
+    return table
+
+
+def _tell(point: SweepPoint) -> None:
+    print(f"{point.svd or 'not truncated'}: AP {point.ap:.3f}, AP50 {point.ap50:.3f}", flush=True)

@@ -1,0 +1,102 @@
+"""The CPU kernels of `bin_max` and of its gradient: a thread each for some of the regions, or of the channels."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, no_type_check
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rcnn.ops.levels import level_geometry, shapes_of, table_of
+
+
+def bin_max_numba(
+    pyramid: Sequence[Float[Tensor, "B C _ _"]], levels: Int[Tensor, "B P"], bins: Int[Tensor, "B P K 4"]
+) -> tuple[Float[Tensor, "B*P K C"], Int[Tensor, "B*P K C"]]:
+    """`rcnn.ops.bin_max` for tensors on the CPU, with the bins before the channels."""
+    dtype, shapes = pyramid[0].dtype, shapes_of(pyramid)
+    table = table_of(pyramid)  # [B, cells, C]
+    _, width, first, _ = level_geometry(shapes, [1] * len(shapes), levels)
+    first = first + table.shape[1] * torch.arange(len(table))[:, None]
+    table = table.flatten(0, 1).to(torch.promote_types(dtype, torch.float32))  # Numba knows no half precision
+    shape = (levels.numel(), bins.shape[2], table.shape[1])
+    pooled, winners = torch.empty(shape, dtype=table.dtype), torch.empty(shape, dtype=torch.int32)
+    tensors = (table, first.flatten(), width.flatten(), bins.flatten(0, 1).contiguous(), pooled, winners)
+    arrays, threads, kernel = [tensor.numpy() for tensor in tensors], torch.get_num_threads(), _compiled(_maximum)
+    _together(lambda thread: kernel(*arrays, thread, threads), threads)
+    return pooled.to(dtype), winners
+
+
+def scatter_numba(values: Float[Tensor, "M C"], winners: Int[Tensor, "M C"], rows: int) -> Float[Tensor, "rows C"]:
+    """`rcnn.ops.bin_max.scatter_add` for tensors on the CPU."""
+    channels, threads, kernel = values.shape[1], torch.get_num_threads(), _compiled(_scatter)
+    table = torch.zeros(rows, channels, dtype=values.dtype)
+    arrays = [tensor.numpy() for tensor in (values.contiguous(), winners.contiguous(), table)]
+    _together(lambda n: kernel(*arrays, channels * n // threads, channels * (n + 1) // threads), threads)
+    return table
+
+
+def _together(work: Callable[[int], None], threads: int) -> None:
+    """The parts of a work at once; the threads live as long as the call, so nothing is shared or left behind."""
+    if threads == 1:
+        return work(0)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
+
+
+@cache
+def _compiled(kernel: Callable[..., None]) -> Any:
+    """Numba takes a second to import: only those who pool on a CPU wait for it."""
+    from numba import njit
+
+    return njit(nogil=True, cache=True)(kernel)
+
+
+@no_type_check  # shape checks at run time wrap every annotated function, and Numba compiles no wrapper
+def _maximum(
+    table: np.ndarray,  # [cells, C]
+    first: np.ndarray,  # [R] int64, the table row of the first cell of a region's map
+    width: np.ndarray,  # [R] int64, cells in a row of that map
+    bins: np.ndarray,  # [R, K, 4] int64: top, bottom, left, right
+    pooled: np.ndarray,  # [R, K, C], written
+    winners: np.ndarray,  # [R, K, C] int32, written
+    start: int,
+    step: int,
+) -> None:
+    channels = table.shape[1]
+    for r in range(start, bins.shape[0], step):
+        for k in range(bins.shape[1]):
+            top, bottom, left, right = bins[r, k]
+            best, where = pooled[r, k], winners[r, k]
+            if bottom <= top or right <= left:
+                best[:] = 0
+                where[:] = -1
+                continue
+            origin = first[r] + top * width[r] + left
+            best[:] = table[origin]
+            where[:] = origin
+            for y in range(bottom - top):
+                for x in range(right - left):
+                    row = np.int32(origin + y * width[r] + x)
+                    values = table[row]
+                    for c in range(channels):
+                        larger = values[c] > best[c]
+                        best[c] = values[c] if larger else best[c]
+                        where[c] = row if larger else where[c]
+
+
+@no_type_check
+def _scatter(
+    values: np.ndarray,  # [M, C]
+    winners: np.ndarray,  # [M, C] int32
+    table: np.ndarray,  # [rows, C], added to
+    start: int,
+    stop: int,
+) -> None:
+    for m in range(values.shape[0]):
+        for c in range(start, stop):
+            if winners[m, c] >= 0:
+                table[winners[m, c], c] += values[m, c]

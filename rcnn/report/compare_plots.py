@@ -1,0 +1,154 @@
+"""The drawings of a comparison, as SVG that stands inside a page and takes its colours for text."""
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#3b7dd8", "#e08214", "#2a9d6f", "#c6467c", "#8a6fd1", "#7f7f7f")
+"""Legible on white and on black."""
+_PUBLISHED = {"paper": "#9a968c"}
+_INK = "#010203"  # drawn with this, then replaced by the colour of the page's text
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 11,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
+}
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars, one a label; each series' bar after the last one's (`stacked`) or below it."""
+
+    title: str
+    caption: str
+    labels: tuple[str, ...]
+    series: Mapping[str, Sequence[float | None]]
+    unit: str
+    stacked: bool = False
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Points joined by lines, one a series: (x, y)."""
+
+    title: str
+    caption: str
+    series: Mapping[str, Sequence[tuple[float | None, float | None]]]
+    x: str
+    y: str
+    log: bool = False
+    joined: bool = True
+    """False: points, each with its series' name beside it."""
+
+
+Plot = Bars | Lines
+
+
+def draw(plot: Plot) -> "Figure":
+    """The drawing, in the colours of a white page."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_STYLE):
+        rows = len(plot.labels) * (1 if plot.stacked else len(plot.series)) if isinstance(plot, Bars) else 0
+        figure = Figure(figsize=(5.6, 1.3 + 0.3 * rows if rows else 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.spines[["top", "right"]].set_visible(False)
+        _draw_bars(axes, plot) if isinstance(plot, Bars) else _draw_lines(axes, plot)
+    return figure
+
+
+def svg(plot: Plot) -> str:
+    """The drawing as an element of a page: without a prolog, its names its own, its ink the page's."""
+    from matplotlib import rc_context
+
+    figure, content = draw(plot), io.StringIO()
+    with rc_context(_STYLE | {"svg.hashsalt": plot.title}):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(content, format="svg", transparent=True, metadata=nothing)
+    text = content.getvalue()
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text[text.index("<svg") :]).replace("xlink:href", "href")
+    text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img">', text, count=1)
+    used = set(re.findall(r"#([\w.-]+)", text))  # the other names would be those of the next drawing too
+    text = re.sub(r' id="([^"]*)"', lambda name: name[0] if name[1] in used else "", text)
+    return text.replace(_INK, "currentColor")
+
+
+def _draw_bars(axes: "Axes", plot: Bars) -> None:
+    known = {name: [value or 0.0 for value in values] for name, values in plot.series.items()}
+    height = 0.7 if plot.stacked else 0.8 / len(known)
+    left = [0.0] * len(plot.labels)
+    for number, (name, values) in enumerate(known.items()):
+        places = [row + (0 if plot.stacked else number * height) for row in range(len(values))]
+        colour = _PUBLISHED.get(name, COLOURS[number % len(COLOURS)])
+        axes.barh(places, values, height * 0.92, left=left, color=colour, label=name)
+        if plot.stacked:
+            left = [a + b for a, b in zip(left, values, strict=True)]
+        else:
+            _write_values(axes, places, plot.series[name])
+    if plot.stacked:
+        _write_values(axes, list(range(len(left))), left)
+    middle = 0 if plot.stacked else (len(known) - 1) * height / 2
+    axes.set_yticks([row + middle for row in range(len(plot.labels))], plot.labels)
+    axes.invert_yaxis()
+    axes.margins(x=0.16)
+    axes.set_xlabel(plot.unit)
+    if plot.log:
+        axes.set_xscale("log")
+    if len(known) > 1:
+        axes.figure.legend(loc="outside upper left", ncols=3, fontsize="small", frameon=False)
+
+
+def _write_values(axes: "Axes", places: Sequence[float], values: Sequence[float | None]) -> None:
+    for place, value in zip(places, values, strict=True):
+        if value is not None:
+            text = f" {value:,.0f}" if value >= 100 else f" {value:.3g}"
+            axes.annotate(text, (value, place), va="center", fontsize="small")
+
+
+def _draw_lines(axes: "Axes", plot: Lines) -> None:
+    for number, (name, points) in enumerate(plot.series.items()):
+        known = [(x, y) for x, y in points if x is not None and y is not None]
+        xs, ys = ([point[part] for point in known] for part in (0, 1))
+        axes.plot(xs, ys, "o-" if plot.joined else "o", color=COLOURS[number % len(COLOURS)], label=name)
+        for place in () if plot.joined else known:
+            axes.annotate(name, place, xytext=(6, 5), textcoords="offset points", fontsize="small")
+    axes.set_xlabel(plot.x)
+    axes.set_ylabel(plot.y)
+    if plot.log:
+        axes.set_xscale("log")
+        xs = sorted({x for points in plot.series.values() for x, _ in points if x})
+        ticks = _apart(xs) if plot.joined else _round_between(xs[0], xs[-1])
+        axes.set_xticks(ticks, [f"{tick:,.3g}" if tick < 1 else f"{tick:,.0f}" for tick in ticks])
+        axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.margins(0.12)
+    if plot.joined and len(plot.series) > 1:
+        axes.legend(fontsize="small", frameon=False)
+
+
+def _apart(ordered: Sequence[float]) -> list[float]:
+    """Of growing values those whose names do not run into each other on a logarithmic axis, from the first on."""
+    least = (ordered[-1] / ordered[0]) ** 0.11
+    kept: list[float] = []
+    for value in ordered:
+        if not kept or value >= kept[-1] * least:
+            kept.append(value)
+    return kept
+
+
+def _round_between(low: float, high: float) -> list[float]:
+    """Round numbers from a little below `low` to a little above `high`: 1, 2, 5, 10 ..., or powers of ten if many."""
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    steps = (1, 2, 5) if len(decades) < 6 else (1,)
+    numbers = [step * 10.0**decade for decade in decades for step in steps]
+    return [number for number in numbers if low / 2 <= number <= 2 * high]
