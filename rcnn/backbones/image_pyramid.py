@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rcnn.backbones.single import SingleMapBackbone
+from rcnn.backbones.trunk import Trunk
 
 
 class ImagePyramid(nn.Module):
@@ -18,11 +19,15 @@ class ImagePyramid(nn.Module):
     def __init__(self, network: SingleMapBackbone, factors: Sequence[float]) -> None:
         super().__init__()
         self.network = network
-        self.body = network.body
         self.factors = tuple(factors)
         self.strides = tuple(network.strides[0] / factor for factor in factors)
         self.channels = network.channels
         self.extra_levels = 0
+
+    @property
+    def body(self) -> Trunk:
+        """The network's layers."""
+        return self.network.body
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
         """One map for each factor."""

@@ -22,6 +22,8 @@ from rcnn.runs import RunFolder
 from rcnn.training.session import Listener
 
 ALL = ",".join(METHODS)
+WIDTH = 120
+"""Of tables where there is no terminal."""
 _console = Console(highlight=False, markup=False, emoji=False)  # class names may hold brackets and colons
 
 
@@ -148,10 +150,11 @@ def show(section: Section) -> None:
     table = Table(box=None, pad_edge=False)
     for number, column in enumerate(section.table.columns):
         name = f"paper: {column.name}" if column.paper else column.name
-        table.add_column(name, style="italic dim" if column.paper else None, justify="right" if number else "left")
+        style, side = "italic dim" if column.paper else None, "right" if number else "left"
+        table.add_column(name, style=style, justify=side, no_wrap=not number, overflow="fold")  # type: ignore[arg-type]
     for row in section.table.texts():
         table.add_row(*row)
-    _console.print(table)
+    _console.print(table, width=None if _console.is_terminal else WIDTH, crop=False)
 
 
 def chosen_studies(flags: Mapping[str, bool], every: bool, methods: Sequence[str]) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ def rcnn_mobilenet() -> Config:
             method="rcnn",
             backbone="mobilenet-v2",
             neck="none",
-            proposals=ProposalSettings(train=500),
+            proposals=ProposalSettings(train=500, test=1000),
             head=head,
             detections=DetectionSettings(nms=0.3, per_class=100),
         ),
@@ -74,7 +74,7 @@ def rcnn_mobilenet() -> Config:
 def sppnet_mobilenet() -> Config:
     """SPPnet on MobileNetV2: convolutions that are never trained, a pyramid of bins, machines and ridge."""
     head = HeadSettings(
-        widths=(1024, 1024),
+        widths=(512, 512),
         dropout=0.5,
         samples=64,
         negative_low=0.1,

@@ -128,7 +128,7 @@ def _draw_lines(axes: "Axes", plot: Lines) -> None:
         axes.set_xscale("log")
         xs = sorted({x for points in plot.series.values() for x, _ in points if x})
         ticks = _apart(xs) if plot.joined else _round_between(xs[0], xs[-1])
-        axes.set_xticks(ticks, [f"{tick:,.3g}" if tick < 1 else f"{tick:,.0f}" for tick in ticks])
+        axes.set_xticks(ticks, [_short(tick) for tick in ticks])
         axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.margins(0.12)
@@ -152,3 +152,10 @@ def _round_between(low: float, high: float) -> list[float]:
     steps = (1, 2, 5) if len(decades) < 6 else (1,)
     numbers = [step * 10.0**decade for decade in decades for step in steps]
     return [number for number in numbers if low / 2 <= number <= 2 * high]
+
+
+def _short(number: float) -> str:
+    """A number as an axis has room for it."""
+    if number >= 1e5:
+        return f"{number / 1e6:.2g} M"
+    return f"{number:,.0f}" if number >= 1 else f"{number:.2g}"
