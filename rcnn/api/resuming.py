@@ -25,13 +25,17 @@ def refuse_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """A resumed run goes on as it began: nothing that shapes it may have changed."""
     if stored["class_names"] != now["class_names"]:
         raise ConfigError(f"--resume: the run has classes {', '.join(stored['class_names'])}; the data has others")
-    before, after = (_flat(m["config"]) | _flat(m["splits"], "split ") for m in (stored, now))
+    before, after = (_flat(m["config"]) | _flat(m["splits"], "split ") | _regions(m) for m in (stored, now))
     changed = [key for key in after if after[key] != before.get(key) and key not in _MAY_CHANGE]
     if changed:
         key = changed[0]
         raise ConfigError(
             f"--resume: {key} is {after[key]}, but the run began with {before.get(key)}; resume with that"
         )
+
+
+def _regions(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {"--proposals": metadata["reading"]["proposals"]}
 
 
 def refuse_other_pictures(folder: RunFolder, dataset: DataSet, splits: Mapping[str, str]) -> None:

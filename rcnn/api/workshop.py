@@ -80,7 +80,9 @@ class Workshop:
         """Set the mean and deviation of the box targets by what the proposals show, where that is asked for."""
         head, layers = self.config.model.head, self.model.head
         if head.measured_boxes and self._proposed:
-            mean, std = measure_boxes(self.train, self.class_names, head.positive_iou, self.config.training.flip > 0)
+            training, most = self.config.training, self.config.model.proposals.train
+            mirrored, difficult = training.flip > 0, training.train_difficult
+            mean, std = measure_boxes(self.train, self.class_names, head.positive_iou, mirrored, most, difficult)
             layers.box_mean.copy_(torch.from_numpy(mean))
             layers.box_std.copy_(torch.from_numpy(std))
 

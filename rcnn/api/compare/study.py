@@ -47,3 +47,8 @@ def picture_ms(found: Measured) -> float | None:
     """Milliseconds of a picture, without proposals from outside."""
     seconds = found.seconds
     return None if seconds is None else millis((seconds.proposals or 0.0) + seconds.convolutions + seconds.regions)
+
+
+def regions_ms(found: Measured) -> float | None:
+    """Milliseconds of what comes after the convolutions and the proposals."""
+    return None if found.seconds is None else millis(found.seconds.regions)
