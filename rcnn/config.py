@@ -124,7 +124,7 @@ class HeadSettings(Section):
     context: Annotated[int, Field(ge=0)] = 16
     """of which so many on each side lie around the region"""
     chunk: Positive = 64
-    """R-CNN's regions of a picture that are in memory at once"""
+    """R-CNN's regions that are in memory at once; few stay in the processor's cache"""
     convs: Annotated[int, Field(ge=0)] = 0
     """3x3 convolutions before the fully connected layers"""
     average: bool = False

@@ -15,7 +15,7 @@ from rcnn.structures import Batch, PaddedDetections
 class RCNN(nn.Module):
     """Regions from outside, warped to `crop` pixels with `context` around them; nothing is shared between them.
 
-    `grid` is the side of the last map after pooling; at most `chunk` regions of each picture are in memory at once.
+    `grid` is the side of the last map after pooling; about `chunk` regions of a batch are in memory at once.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class RCNN(nn.Module):
     def forward(self, batch: Batch) -> PaddedDetections:
         """Detections of each picture, in its original pixels."""
         images, (pictures, _) = self.features(batch.images), batch.regions.valid.shape
-        chunks = batch.regions.boxes.split(self.chunk, dim=1)
+        chunks = batch.regions.boxes.split(max(1, self.chunk // pictures), dim=1)
         parts = [self.head.predict(self.describe(images, boxes)) for boxes in chunks]
         scores, deltas = (
             torch.cat([part.unflatten(0, (pictures, -1)) for part in column], dim=1).flatten(0, 1)

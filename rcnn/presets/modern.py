@@ -50,6 +50,7 @@ def rcnn_mobilenet() -> Config:
     head = HeadSettings(
         pool=7,
         crop=224,
+        chunk=16,
         average=True,
         widths=(),
         samples=16,
@@ -67,7 +68,15 @@ def rcnn_mobilenet() -> Config:
             head=head,
             detections=DetectionSettings(nms=0.3, per_class=100),
         ),
-        training=TrainingSettings(lr=0.005, lr_pictures=4, epochs=4, new_lr=10.0, bias_decay=False, weight_decay=5e-4),
+        training=TrainingSettings(
+            lr=0.005,
+            lr_pictures=4,
+            epochs=4,
+            new_lr=10.0,
+            bias_decay=False,
+            weight_decay=5e-4,
+            svm=SVMSettings(cost=0.1),  # the paper's 0.001 leaves a few hundred positives without a say
+        ),
     )
 
 

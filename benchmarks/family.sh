@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The figures of RESULTS.md about the whole family, on small real data sets.
+# usage: benchmarks/family.sh DATA WEIGHTS OUT [compare|schemes|svd|recall ...]
+# DATA holds the folders raccoon and bccd; WEIGHTS is a state dict of torchvision's mobilenet_v2; all goes to OUT.
+# What was interrupted goes on when the same command is given again.
+set -euo pipefail
+data=$1 weights=$2 out=$3
+shift 3
+mkdir -p "$out"
+
+begin() { # how to begin or go on with a run in folder $1
+    if [[ -e $1/last.safetensors || -e $1/compare.json ]]; then echo --resume; else echo --overwrite; fi
+}
+
+scheme() { # a training scheme on BCCD, measured on its test pictures
+    local run=$out/bccd-$1
+    rcnn train "$data/bccd" --scheme "$1" --out "$run" $(begin "$run") --backbone-weights "$weights" --bad-boxes drop \
+        --train-split trainval --val-split none --size 320 --epochs 8 --batch 4
+    rcnn evaluate "$run" "$data/bccd" --json "$run.json"
+}
+
+for part in "${@:-compare}"; do
+    case $part in
+        compare) rcnn compare "$data/raccoon" --out "$out/compare" $(begin "$out/compare") --backbone-weights "$weights" ;;
+        schemes) for one in approximate-joint 4-step exact-joint; do scheme "$one"; done ;;
+        svd) rcnn compress "$out/bccd-approximate-joint" --sweep "$data/bccd" --split test --out "$out/svd" --overwrite ;;
+        recall)
+            rcnn propose "$data/raccoon" --out "$out/raccoon.safetensors" --overwrite
+            rcnn propose "$data/raccoon" --recall "$out/raccoon.safetensors" --out "$out/recall.png" --overwrite ;;
+        *) echo "family.sh: $part: give compare, schemes, svd or recall" >&2; exit 2 ;;
+    esac
+done
