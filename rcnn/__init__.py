@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rcnn.api import load, train
+    from rcnn.api import compress, load, train
     from rcnn.api import measure as evaluate
     from rcnn.inference.predictor import Detector
     from rcnn.sample import DataSet, Sample
@@ -23,13 +23,14 @@ _WHERE = {
     "load": "rcnn.api:load",
     "train": "rcnn.api:train",
     "evaluate": "rcnn.api:measure",
+    "compress": "rcnn.api:compress",
     "Detector": "rcnn.inference.predictor:Detector",
     "Detections": "rcnn.structures:Detections",
     "Sample": "rcnn.sample:Sample",
     "DataSet": "rcnn.sample:DataSet",
 }
 
-__all__ = ["DataSet", "Detections", "Detector", "Sample", "evaluate", "load", "train"]
+__all__ = ["DataSet", "Detections", "Detector", "Sample", "compress", "evaluate", "load", "train"]
 
 
 def __dir__() -> list[str]:

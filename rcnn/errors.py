@@ -19,3 +19,8 @@ class WeightsError(RcnnError):
 
 class TrainingError(Exception):
     """Training that cannot go on, for example a loss that is not finite; exit status 1."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library's error says, short enough for a message of ours; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

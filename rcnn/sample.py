@@ -44,6 +44,8 @@ class Sample:
             object.__setattr__(self, "picture", Path(self.picture))
         boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
         object.__setattr__(self, "boxes", boxes)
+        if self.proposals is not None:
+            object.__setattr__(self, "proposals", np.asarray(self.proposals, np.float32).reshape(-1, 4))
         defaults = {
             "difficult": np.zeros(count, bool),
             "crowd": np.zeros(count, bool),
@@ -57,6 +59,13 @@ class Sample:
         for name, length in lengths.items():
             if length != count:
                 raise DataError(f"sample {self.id}: {length} {name} but {count} names; give one of each per object")
+
+    @property
+    def regions(self) -> Float[np.ndarray, "P 4"]:
+        """The proposals, be it none; raises DataError where nobody looked for any."""
+        if self.proposals is None:
+            raise DataError(f"sample {self.id}: has no proposals, which this method needs; make them with rcnn propose")
+        return self.proposals
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,9 @@ def test_pictures_without_proposals_or_objects_have_regions_too(objects):
 
 
 def test_a_sample_that_cannot_be_used_is_named():
-    with pytest.raises(DataError, match=r"^sample one: has no proposals; make them with rcnn propose$"):
+    with pytest.raises(
+        DataError, match=r"^sample one: has no proposals, which this method needs; make them with rcnn propose$"
+    ):
         regions_of(Sample("one", "one.png"), ("a",), 9)
     with pytest.raises(DataError, match=r"^sample one: class z is not one of the model's"):
         regions_of(sample_with(np.zeros((0, 4)), [[0, 0, 1, 1]], ("z",)), ("a",), 9)

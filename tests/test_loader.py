@@ -10,6 +10,7 @@ from conftest import COLOURS, prepare, shape_data, shape_sample, tiny_config, wr
 from PIL import Image
 from torch.utils import _pytree as pytree
 
+from rcnn.api import read_data
 from rcnn.data import open_data
 from rcnn.data.loader import Augment, Batches, make_targets, mirror
 from rcnn.data.preprocess import Preprocess
@@ -177,6 +178,21 @@ def test_pictures_may_be_files_arrays_or_functions(tmp_path):
     forms = [array, replace(array, picture=path), replace(array, picture=lambda: array.picture)]
     first, *others = (list(batches([form]).epoch(1)) for form in forms)
     assert all(all_same(first, other) for other in others)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_without_a_list_of_regions_is_refused_by_name(workers):
+    samples = [replace(shape_sample("some"), proposals=[[0, 0, 9, 9]]), shape_sample("none")]
+    loader = Batches(samples, NAMES, PREPROCESS, 2, workers=workers, proposals=8)
+    with pytest.raises(DataError, match=r"^sample none: has no proposals, .* make them with rcnn propose$"):
+        list(loader.epoch(1))
+
+
+@pytest.mark.parametrize("side", [np.nan, np.inf])
+def test_regions_of_ones_own_that_are_not_finite_are_refused_by_name(side):
+    data = DataSet({"train": [replace(shape_sample("odd"), proposals=[[0, 0, 9, 9], [0, 0, side, 9]])]}, NAMES)
+    with pytest.raises(DataError, match=r"^sample odd: one of its proposals is not finite; leave it out$"):
+        read_data(data)
 
 
 def test_a_data_set_of_ones_own_trains(tmp_path):

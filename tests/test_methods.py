@@ -365,6 +365,8 @@ def test_without_a_file_regions_are_searched_for(tmp_path, monkeypatch, quiet_lo
         ({"model.head.measured_boxes": True}, "faster-rcnn has no proposals before it trains"),
         (FAST | {"training.scheme": "stage-wise", "model.head.box_loss": 0.0}, "stage-wise training ends with the box"),
         ({"training.scheme": "exact-joint", "model.head.pooling": "max"}, "gives boxes no gradient"),
+        (FAST | {"model.head.box_loss": 0.0}, "nothing teaches the deltas that move the boxes"),
+        ({"model.method": "rcnn", "model.head.crop": 32, "model.head.context": 16}, "leave nothing of a crop of 32"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused_before_anything_is_written(tmp_path, settings, message):

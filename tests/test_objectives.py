@@ -12,7 +12,6 @@ from torch import nn
 from rcnn.anchors import AnchorGrid
 from rcnn.boxes import encode
 from rcnn.data.loader import pad_proposals
-from rcnn.errors import DataError
 from rcnn.heads.box_head import BoxHead
 from rcnn.methods import FastRCNN
 from rcnn.proposals.rpn import RPN, ProposalLimits, RPNHead
@@ -194,11 +193,6 @@ def test_regions_are_padded_to_few_shapes():
             assert 0 <= found.boxes.shape[1] - kept <= -(-most // 8)
             places.add((most, found.boxes.shape[1]))
     assert len([1 for most, _ in places if most == 2000]) <= 8
-
-
-def test_a_picture_without_a_list_of_regions_is_refused():
-    with pytest.raises(DataError, match="has no proposals, which this method needs; pass --proposals FILE"):
-        pad_proposals([np.zeros((1, 4), np.float32), None], 8, 2)
 
 
 @pytest.mark.parametrize("garbage", [0.0, 1e4])

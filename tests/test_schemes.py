@@ -82,7 +82,7 @@ RPN = {"rpn.head"}
         ({}, [BACKBONE | RPN | HEAD]),
         ({"training.scheme": "exact-joint"}, [BACKBONE | RPN | HEAD]),
         (FAST, [BACKBONE | HEAD]),
-        (FAST | {"model.head.box_loss": 0.0}, [BACKBONE | HEAD - {"head.bbox_pred"}]),
+        (FAST | {"model.head.box_loss": 0.0, "model.detections.refine": False}, [BACKBONE | HEAD - {"head.bbox_pred"}]),
         (STAGE_WISE, [BACKBONE | HEAD - {"head.bbox_pred"}, {"head.bbox_pred"}]),
         (FOUR, [BACKBONE | RPN, BACKBONE | HEAD, RPN, HEAD]),
         (

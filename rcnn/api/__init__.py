@@ -1,5 +1,6 @@
 """The library from outside: train, load and evaluate, as functions of plain values."""
 
+from rcnn.api.compressing import Truncated, compress
 from rcnn.api.data import Data, read_data
 from rcnn.api.loading import load, load_named, stored_config, uses_bf16
 from rcnn.api.measuring import evaluate_detector, evaluation_samples, measure
@@ -9,6 +10,8 @@ __all__ = [
     "DEFAULT_PRESET",
     "Data",
     "Prepared",
+    "Truncated",
+    "compress",
     "evaluate_detector",
     "evaluation_samples",
     "load",

@@ -110,7 +110,8 @@ def train(
     `config` is the name of a preset or a whole configuration, over which single `settings` are laid by name
     (`{"training.epochs": 20}`, or `epochs` alone where that is unambiguous). The other options are those of
     `prepare_training`: `train_split`, `val_split`, `backbone_weights` (a file or "none"), `proposals` (a file),
-    `device`, `resume`, `overwrite`, `bad_boxes`, `format`. Training to the end leaves the run in the folder `out`.
+    `search_workers`, `device`, `resume`, `overwrite`, `bad_boxes`, `format`, `listener`. Training to the end leaves
+    the run in the folder `out`.
     Raises ConfigError, DataError or WeightsError for what is wrong in them, and KeyboardInterrupt, with the state
     saved, after Ctrl-C.
     """

@@ -22,7 +22,7 @@ from rcnn.proposals.files import read_proposals, write_proposals
 from rcnn.runs import RunFolder
 from rcnn.sample import Sample
 from rcnn.training.box_statistics import measure_boxes
-from rcnn.training.extraction import extract, with_regions
+from rcnn.training.extraction import extract, with_candidates
 from rcnn.training.feature_plan import FeaturePlan, content_key
 from rcnn.training.features import FeatureFile
 from rcnn.training.loop import Trainer
@@ -111,7 +111,9 @@ class Workshop:
 
     def judge(self) -> dict[str, float]:
         """AP on the pictures that the best epoch is chosen by."""
-        result, _ = evaluate_detector(self.detector(), self.val, batch=self.config.training.batch)
+        detector = self.detector()
+        batch = self.config.training.batch if detector.proposer is None else 1  # 2,000 regions fill the memory alone
+        result, _ = evaluate_detector(detector, self.val, batch=batch)
         known = {name: result.metrics[name] for name in ("AP", "AP50")}
         return {name: value for name, value in known.items() if not math.isnan(value)}
 
@@ -134,7 +136,9 @@ class Workshop:
         plan = FeaturePlan(regions, key, head.width, width, settings.ridge.iou)
         _log.info("features of %d regions: %s in %s", sum(map(len, regions)), plan.size, self.folder.features)
         file = FeatureFile(self.folder.features, plan)
-        batches = self._batches(with_regions(self.train, regions), learning=False, batch=1, most=max(map(len, regions)))
+        batches = self._batches(
+            with_candidates(self.train, regions), learning=False, batch=1, most=max(map(len, regions))
+        )
         chunk, bf16 = self.config.model.head.chunk, uses_bf16(settings.precision, self.device)
         extract(self.model, batches, file, self.device, bf16, chunk, self._tell)
         return file

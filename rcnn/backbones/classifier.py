@@ -63,7 +63,7 @@ def fully_connected(network: str, state: Mapping[str, Tensor]) -> dict[str, Tens
             f"{network}: {' and '.join(layers.names)} of the weights are not of {first} and {second} units on "
             f"{layers.grid} x {layers.grid} cells; pass a state dict of that classifier"
         )
-    return found | {"fc6.weight": channels_last(weight, layers.grid)}
+    return found | {"fc6.weight": by_cell(weight, layers.grid)}
 
 
 def load_fully_connected(layers: nn.Module, network: str, source: Path | None) -> None:
@@ -87,7 +87,7 @@ def load_fully_connected(layers: nn.Module, network: str, source: Path | None) -
     layers.load_state_dict(found, strict=False)
 
 
-def channels_last(weight: Float[Tensor, "N D"], grid: int) -> Float[Tensor, "N D"]:
+def by_cell(weight: Float[Tensor, "N D"], grid: int) -> Float[Tensor, "N D"]:
     """Columns in the order row, column, channel, from channel, row, column."""
     return weight.unflatten(1, (-1, grid, grid)).permute(0, 2, 3, 1).flatten(1)
 

@@ -16,13 +16,14 @@ class ImagePyramid(nn.Module):
     The canvas holds the picture at the largest scale; the smaller ones are made of it on the device.
     """
 
+    extra_levels = 0
+
     def __init__(self, network: SingleMapBackbone, factors: Sequence[float]) -> None:
         super().__init__()
         self.network = network
         self.factors = tuple(factors)
         self.strides = tuple(network.strides[0] / factor for factor in factors)
         self.channels = network.channels
-        self.extra_levels = 0
 
     @property
     def body(self) -> Trunk:

@@ -29,7 +29,6 @@ class PyramidBackbone(nn.Module):
         self.fpn = FeaturePyramidNetwork(list(body.channels), channels, LastLevelMaxPool(), norm)
         self.strides = body.strides
         self.channels = channels
-        self.extra_levels = 1
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
         """Features, finest first."""

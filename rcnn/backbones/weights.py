@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from rcnn.backbones.networks import WEIGHTS
-from rcnn.errors import WeightsError
+from rcnn.errors import WeightsError, first_line
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,6 @@ def _strip(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, 
     prefixes = ("", "features.", "module.", "backbone.", "backbone.body.", "module.features.")
     renamed = [{k.removeprefix(p): v for k, v in state.items() if k.startswith(p)} for p in prefixes]
     return max(renamed, key=lambda names: len(names.keys() & own.keys()))
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _natural(name: str) -> tuple[int, str]:

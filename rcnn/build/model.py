@@ -99,6 +99,11 @@ def assemble(backbone: Backbone, settings: ModelSettings, classes: int) -> Metho
     match settings.method:
         case "rcnn":
             crops = settings.head
+            if crops.crop <= 2 * crops.context:
+                raise ConfigError(
+                    f"model.head.context: {crops.context} pixels on each side leave nothing of a crop of {crops.crop}; "
+                    "give less than half of model.head.crop"
+                )
             return RCNN(backbone, head, last, crops.crop, crops.context, crops.pool, crops.chunk)
         case "sppnet":
             return SPPnet(backbone, SPPPool(backbone.strides, _level_rule(backbone), settings.head.bins), head, last)

@@ -28,18 +28,18 @@ def stages(model: Method, config: Config) -> list[Stage]:
     length, rois = _length(config.training), _roi_loss(config)
     if isinstance(model, FasterRCNN):
         return _faster(model, config, length, rois)
-    at_once = isinstance(model, FastRCNN)
-    objective = RoIObjective(model.at_one_scale() if isinstance(model, FastRCNN) else model, rois)
+    name, learner = ("multi-task", model.at_one_scale()) if isinstance(model, FastRCNN) else ("fine-tune", model)
+    objective = RoIObjective(learner, rois)
     if config.model.head.classifier == "svm":
         trains = ("head.",) if isinstance(model, SPPnet) else ("backbone.", "head.")
         return then_machines(objective, length, trains, config.model.head.ridge)
     if scheme == "stage-wise":
         return stage_wise(
-            RoIObjective(objective.model, _roi_loss(config, box=0.0)),
-            RoIObjective(objective.model, _roi_loss(config, score=0.0)),
+            RoIObjective(learner, _roi_loss(config, box=0.0)),
+            RoIObjective(learner, _roi_loss(config, score=0.0)),
             length,
         )
-    return one_stage("multi-task" if at_once else "fine-tune", objective, length)
+    return one_stage(name, objective, length)
 
 
 def _refuse(config: Config) -> None:
@@ -54,6 +54,12 @@ def _refuse(config: Config) -> None:
         raise ConfigError("model.head.measured_boxes: faster-rcnn has no proposals before it trains; pass false")
     if scheme == "stage-wise" and not head.box_loss:
         raise ConfigError("model.head.box_loss: is 0, but stage-wise training ends with the boxes; give a weight")
+    solved = head.classifier == "svm" and head.ridge
+    if config.model.detections.refine and not head.box_loss and not solved:
+        raise ConfigError(
+            "model.head.box_loss: is 0, so nothing teaches the deltas that move the boxes; "
+            "give a weight, or pass model.detections.refine=false"
+        )
     if scheme == "exact-joint" and head.pooling == "max":
         raise ConfigError("model.head.pooling: max pooling gives boxes no gradient for exact-joint; choose align")
 

@@ -37,7 +37,8 @@ def check_pictures(
 def sound_samples(dataset: DataSet) -> OpenedData:
     """A user's own samples without their defective objects, which are reported as those of files are.
 
-    Raises DataError where two samples of a split share an id: it keys their randomness.
+    Raises DataError where two samples of a split share an id, which keys their randomness, and for proposals that are
+    not finite.
     """
     findings: dict[str, list[Finding]] = {}
     splits = {}
@@ -50,6 +51,8 @@ def sound_samples(dataset: DataSet) -> OpenedData:
 
 
 def _sound(sample: Sample, findings: dict[str, list[Finding]]) -> Sample:
+    if sample.proposals is not None and not np.isfinite(sample.proposals).all():
+        raise DataError(f"sample {sample.id}: one of its proposals is not finite; leave it out")
     finite = np.isfinite(sample.boxes).all(axis=1)
     with np.errstate(invalid="ignore"):
         good = finite & ((sample.boxes[:, 2:] - sample.boxes[:, :2]) > 0).all(axis=1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rcnn.data.class_folders import ClassData, LabelledPicture, draw_val
-from rcnn.errors import DataError
+from rcnn.errors import DataError, first_line
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE = 32
@@ -36,8 +36,7 @@ def read_batch(path: Path) -> list[LabelledPicture]:
         with path.open("rb") as file:
             content = PlainUnpickler(file, encoding="bytes").load()
     except Exception as error:  # a broken or hostile pickle raises nearly anything
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: not a file of CIFAR-10 ({reason}); download it anew") from error
+        raise DataError(f"{path}: not a file of CIFAR-10 ({first_line(error)}); download it anew") from error
     rows, labels = _field(content, "data"), _field(content, "labels")
     if (
         not isinstance(rows, np.ndarray)

@@ -166,7 +166,7 @@ class Collate:
         canvas = canvas_of(self.preprocess, originals[0], draws[0].short)
         batch = lay_out(images, originals, canvas, self.batch)
         if self.proposals:
-            batch = replace(batch, proposals=pad_proposals([s.proposals for s in samples], self.proposals, self.batch))
+            batch = replace(batch, proposals=pad_proposals([s.regions for s in samples], self.proposals, self.batch))
         targets = make_targets(samples, self.labels, [draw.key for draw in draws], self.batch)
         return TruthBatch(batch, targets, tuple(draw.index for draw in draws))
 
@@ -196,18 +196,16 @@ def make_targets(samples: Sequence[Sample], labels: dict[str, int], keys: Sequen
     return targets
 
 
-def pad_proposals(regions: Sequence[Float[np.ndarray, "_ 4"] | None], most: int, count: int) -> Proposals:
-    """The first `most` regions of some pictures, padded, for `count` pictures; raises DataError where one has none.
+def pad_proposals(regions: Sequence[Float[np.ndarray, "_ 4"]], most: int, count: int) -> Proposals:
+    """The first `most` regions of some pictures, padded, for `count` pictures.
 
     They come best first, and all that is known of their scores is this order. The number of places is the least of
     eight that holds them all, so that shapes stay few and no work is done on many empty places.
     """
-    step = -(-most // 8)
-    places = max(1, -(-min(most, max((len(rows) for rows in regions if rows is not None), default=0)) // step)) * step
+    step, longest = -(-most // 8), max((len(rows[:most]) for rows in regions), default=0)
+    places = step * max(1, -(-longest // step))
     boxes, valid = torch.zeros(count, places, 4), torch.zeros(count, places, dtype=torch.bool)
     for place, rows in enumerate(regions):
-        if rows is None:
-            raise DataError("a picture has no proposals, which this method needs; pass --proposals FILE")
         kept = torch.from_numpy(np.ascontiguousarray(rows[:most], np.float32))
         boxes[place, : len(kept)] = kept
         valid[place, : len(kept)] = True

@@ -38,20 +38,20 @@ class Proposer:
 
 @dataclass(frozen=True)
 class _Input:
-    """A picture that is read, and the regions that came with it or were found."""
+    """A picture that is read, and the regions that came with it or were found; none where the method needs none."""
 
     rgb: UInt8[np.ndarray, "H W 3"]
-    regions: Float[np.ndarray, "P 4"] | None
+    regions: Float[np.ndarray, "P 4"]
 
     @property
     def size(self) -> Size:
         return self.rgb.shape[0], self.rgb.shape[1]
 
-    def regions_at(self, size: Size) -> Float[np.ndarray, "P 4"] | None:
+    def regions_at(self, size: Size) -> Float[np.ndarray, "P 4"]:
         """The regions in pixels of the picture resized to `size`."""
         (height, width), (tall, wide) = size, self.size
         scale = np.array([width / wide, height / tall] * 2, np.float32)
-        return None if self.regions is None else np.asarray(self.regions, np.float32).reshape(-1, 4) * scale
+        return self.regions * scale
 
 
 class Detector:
@@ -122,7 +122,7 @@ class Detector:
         except DataError as error:
             return error
         if self.proposer is None:
-            return _Input(rgb, None)
+            return _Input(rgb, np.zeros((0, 4), np.float32))
         given = source.proposals if isinstance(source, Sample) else None
         return _Input(rgb, self.proposer.find(rgb) if given is None else given)
 

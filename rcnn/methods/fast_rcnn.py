@@ -1,6 +1,7 @@
 """Fast R-CNN: one pass of convolutions, one network, one stage of training (arXiv 1504.08083)."""
 
 from dataclasses import replace
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -44,5 +45,5 @@ class FastRCNN(nn.Module):
         if not isinstance(self.backbone, ImagePyramid):
             return self
         strides = self.backbone.network.strides
-        pool = replace(self.pool, strides=strides, level_of=lambda boxes: levels_of(boxes, strides))
+        pool = replace(self.pool, strides=strides, level_of=partial(levels_of, strides=strides))
         return FastRCNN(self.backbone.network, pool, self.head, self.postprocess)

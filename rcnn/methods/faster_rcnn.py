@@ -43,7 +43,7 @@ class FasterRCNN(nn.Module):
         return FasterRCNN(self.backbone, self.rpn, self.pool, self.head, limits, self.postprocess)
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
-        """What all regions of a picture share: the convolutions, proposals included."""
+        """What all regions of a picture share, and the network that proposes them too: the convolutions."""
         return self.backbone(images)
 
     def describe(self, features: list[Tensor], boxes: Float[Tensor, "B P 4"]) -> Float[Tensor, "B*P C h w"]:

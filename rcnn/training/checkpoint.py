@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 
 def pack(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Tensor]:
-    """All tensors of a model and its optimizer, if there is one, by name, and the state of torch's generator."""
+    """All tensors of a model and its optimizer, if there is one, by name, and the state of torch's generators."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items() if optimizer else ():
         tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items() if isinstance(value, Tensor)}
+    if (device := _device(model)).type == "cuda":  # dropout draws there
+        tensors["random_cuda"] = torch.cuda.get_rng_state(device)
     return tensors | {"random": torch.get_rng_state()}
 
 
@@ -19,6 +21,8 @@ def unpack(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.opt
     """Put what `pack` gave back in its place."""
     model.load_state_dict(model_tensors(tensors))
     torch.set_rng_state(tensors["random"])
+    if (device := _device(model)).type == "cuda" and "random_cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random_cuda"], device)
     if optimizer is None:
         return
     state: dict[int, dict[str, Any]] = {}
@@ -27,6 +31,10 @@ def unpack(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.opt
             _, index, key = name.split("/")
             state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def model_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from rcnn.training.checkpoint import pack, unpack
 from rcnn.training.loop import Progress, Trainer
 from rcnn.training.memory import keep_freed_memory
 from rcnn.training.optim import OptimizerSettings, Schedule, make_optimizer
-from rcnn.training.session import Listener, Stopped, _named, _signals
+from rcnn.training.session import Listener, Stopped, naming_pictures, stop_signals
 
 WEIGHT_DECAY = 1e-4
 CLIP = 5.0
@@ -101,7 +101,7 @@ class ClassifierSession:
         keep_freed_memory()
         if self.progress == Progress():
             self._save_last()  # so that a run can go on from its first epoch too
-        with _signals() as asked:
+        with stop_signals() as asked:
             while self.progress.epoch <= self.epochs:
                 if self.trainer is None or self._phase_begins(self.progress):
                     self.trainer = self._trainer()
@@ -136,7 +136,7 @@ class ClassifierSession:
             return asked.is_set()
 
         batches: Any = self._batches(progress)  # as those of detectors, but for what is in them
-        with _named(self.train):  # type: ignore[arg-type]
+        with naming_pictures(self.train.samples):
             ended = trainer.run(batches, total, progress, on_step)
         if ended:
             self._close_epoch(trainer)

@@ -16,8 +16,8 @@ from rcnn.training.features import FeatureFile
 from rcnn.training.regions import Regions
 
 
-def with_regions(samples: Sequence[Sample], regions: Sequence[Regions]) -> list[Sample]:
-    """The samples with all candidates, proposals and true boxes, in the place of their proposals."""
+def with_candidates(samples: Sequence[Sample], regions: Sequence[Regions]) -> list[Sample]:
+    """The samples with all candidates, proposals and then true boxes, in the place of their proposals."""
     return [replace(sample, proposals=own.boxes) for sample, own in zip(samples, regions, strict=True)]
 
 

@@ -89,8 +89,8 @@ class FeatureFile:
             place[...] = values
         if not np.isfinite(place).all():
             raise TrainingError(
-                f"{self.path}: picture {picture}: {name} are too large for {place.dtype} or no numbers; "
-                "use float32, or look at the network"
+                f"{self.path}: picture {picture}: {name} are too large for {place.dtype} or no numbers, "
+                "as of a network that diverged; begin anew with a lower --lr or with pretrained weights"
             )
 
     def require_done(self) -> None:

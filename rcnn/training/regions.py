@@ -34,15 +34,13 @@ def regions_of(sample: Sample, class_names: Sequence[str], maximum: int) -> Regi
     A proposal that lies at least half in a crowd and on no object (IoU under 0.5) is left out: nobody knows what it is.
     Raises DataError for a picture without a list of proposals, and for names that are not among `class_names`.
     """
-    if sample.proposals is None:
-        raise DataError(f"sample {sample.id}: has no proposals; make them with rcnn propose")
     unknown = sorted(set(sample.names) - set(class_names))
     if unknown:
         raise DataError(f"sample {sample.id}: class {unknown[0]} is not one of the model's; leave the object out")
     crowd, difficult = np.array(sample.crowd, bool), np.array(sample.difficult, bool)
     labels = np.array([class_names.index(name) + 1 for name in sample.names], np.int32)[~crowd]
     objects, crowds = (torch.tensor(sample.boxes[which]) for which in (~crowd, crowd))
-    proposals = torch.tensor(np.asarray(sample.proposals, np.float32).reshape(-1, 4)[:maximum])
+    proposals = torch.tensor(sample.regions[:maximum])
     covered = (intersection(proposals, crowds) >= 0.5 * area(proposals)[:, None]).any(1)
     proposals = proposals[~covered | (iou(proposals, objects) >= 0.5).any(1)]
     boxes = torch.cat((proposals, objects))

@@ -14,9 +14,11 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from rcnn.data.class_folders import LabelledPicture
 from rcnn.data.loader import Batches
 from rcnn.errors import ConfigError, TrainingError
 from rcnn.runs import RunFolder, write_tensors
+from rcnn.sample import Sample
 from rcnn.training.checkpoint import pack, unpack
 from rcnn.training.loop import BadLossError, Progress, Trainer, validation_losses
 
@@ -81,7 +83,7 @@ class Session:
         """Train to the last epoch. Raises Stopped after a signal, with the state saved."""
         if self.progress.step == 0 and self.progress.batches == 0:
             self._save_last()  # so that a run can go on from its first epoch too
-        with _signals() as asked:
+        with stop_signals() as asked:
             while self.progress.epoch <= self.epochs:
                 self._epoch(asked)
             self.asked = asked.is_set()
@@ -98,7 +100,7 @@ class Session:
                 self._save_last()
             return asked.is_set()
 
-        with _named(self.train):
+        with naming_pictures(self.train.samples):
             ended = self.trainer.run(self.train.epoch(progress.epoch, progress.batches), total, progress, on_step)
         if ended:
             self._close_epoch()
@@ -143,7 +145,7 @@ class Session:
     def _val_rows(self) -> Iterator[Row]:
         if self.val is None or self.evaluate is None:
             return
-        with _named(self.val):  # before weights that give no numbers are saved
+        with naming_pictures(self.val.samples):  # before weights that give no numbers are saved
             batches = self.val.epoch(0)
             losses = validation_losses(self.trainer.objective, batches, self.trainer.device, self.progress)
         place = {"stage": self.stage, "epoch": self.progress.epoch, "step": self.progress.step, "split": "val"}
@@ -152,17 +154,17 @@ class Session:
 
 
 @contextmanager
-def _named(batches: Batches) -> Iterator[None]:
-    """Gives a bad loss the names of its pictures."""
+def naming_pictures(samples: Sequence[Sample] | Sequence[LabelledPicture]) -> Iterator[None]:
+    """While this context lasts, a bad loss tells the names of its pictures."""
     try:
         yield
     except BadLossError as error:
-        names = ", ".join(batches.samples[index].id for index in error.indices)
+        names = ", ".join(samples[index].id for index in error.indices)
         raise TrainingError(f"{error} (pictures {names}); lower --lr, or look at these pictures") from error
 
 
 @contextmanager
-def _signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set; a second one of them interrupts at once."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
