@@ -17,10 +17,11 @@ from rcnn import api, build
 from rcnn.api import workshop
 from rcnn.cli import main
 from rcnn.data.loader import Batches
-from rcnn.errors import ConfigError
+from rcnn.errors import ConfigError, WeightsError
 from rcnn.inference import predictor
 from rcnn.presets.overrides import override, preset
 from rcnn.proposals.files import ProposalTable, write_proposals
+from rcnn.runs import read_tensors, write_tensors
 from rcnn.sample import DataSet, Sample
 from rcnn.structures import Proposals, unpad
 from rcnn.training.optim import OptimizerSettings, make_optimizer
@@ -210,6 +211,16 @@ def test_a_run_that_has_ended_stays_as_it_is(trained, quiet_log):
     before = {file.name: file.read_bytes() for file in trained.out.iterdir() if file.is_file()}
     trained.prepare(trained.out, resume=True).training.run()
     assert {file.name: file.read_bytes() for file in trained.out.iterdir() if file.is_file()} == before
+
+
+def test_a_state_from_before_the_machines_are_solved_for_is_no_detector(trained, tmp_path):
+    if trained.config.model.head.classifier != "svm":
+        pytest.skip("every state of it is a detector")
+    tensors, metadata = read_tensors(trained.out / "last.safetensors")
+    write_tensors(tmp_path / "last.safetensors", tensors, metadata | {"stage": 1})
+    with pytest.raises(WeightsError, match=r"1 of [23] stages are done, .* go on with rcnn train --resume"):
+        api.load(tmp_path / "last.safetensors", "cpu")
+    assert api.load(trained.out, "cpu", which="last").class_names == api.load(trained.out, "cpu").class_names
 
 
 def test_the_commands_measure_and_predict(trained, tmp_path, monkeypatch, quiet_log):

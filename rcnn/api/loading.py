@@ -11,6 +11,7 @@ from rcnn.compat.torchvision import load_torchvision
 from rcnn.config import Config
 from rcnn.errors import ConfigError, WeightsError
 from rcnn.inference.predictor import Detector
+from rcnn.methods import Method
 from rcnn.runs import RunFolder, read_metadata, read_tensors
 from rcnn.training.checkpoint import model_tensors
 from rcnn.training.session import choose_device, computes_bf16
@@ -39,6 +40,7 @@ def load(
     tensors, metadata = read_tensors(path)
     config = config_of(metadata, path)
     model, _ = build.detector(config, len(metadata["class_names"]))
+    _refuse_without_machines(model, config, metadata, path)
     model.load_state_dict(model_tensors(tensors) or tensors)
     preprocess, category_ids = build.preprocess(config.input), metadata.get("category_ids")
     class_names, max_pixels = metadata["class_names"], config.input.max_pixels
@@ -63,6 +65,16 @@ def stored_config(run: Path) -> Config:
 def uses_bf16(precision: Precision, device: torch.device) -> bool:
     """Whether to compute in bf16."""
     return precision == "bf16" or (precision == "auto" and computes_bf16(device))
+
+
+def _refuse_without_machines(model: Method, config: Config, metadata: Mapping[str, Any], path: Path) -> None:
+    """Raise WeightsError for the state of a run whose machines are still random; the best weights tell no stage."""
+    stages = len(build.stages(model, config)) if config.model.head.classifier == "svm" else 0
+    if (reached := metadata.get("stage", stages)) < stages:
+        raise WeightsError(
+            f"{path}: {reached} of {stages} stages are done, and nothing is found before the last; "
+            "go on with rcnn train --resume"
+        )
 
 
 def config_of(metadata: Mapping[str, Any], path: Path) -> Config:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rcnn.api.proposals import search_proposals
-from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Proposer
 from rcnn.proposals.cache import cache_folder
 from rcnn.proposals.files import ProposalTable, attach, read_proposals
@@ -19,12 +18,11 @@ def with_regions(
 ) -> list[Sample]:
     """The samples with their proposals: from a file, or searched for by `workers` processes and kept in the cache.
 
-    As they are for a method that needs none. Samples that bring proposals keep them unless a file is given. Raises
-    ConfigError for a file where the method makes its own.
+    As they are for a method that needs none. Samples that bring proposals keep them unless a file is given.
     """
     if proposer is None:
         if file:
-            raise ConfigError(f"--proposals {file}: Faster R-CNN makes its own; leave the option out")
+            _log.info("--proposals %s: not needed, Faster R-CNN makes its own", file)
         return list(samples)
     table = read_proposals(Path(file), dataset) if file else _searched(samples, proposer, workers)
     return attached(samples, table)

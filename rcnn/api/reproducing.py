@@ -13,7 +13,7 @@ from rcnn.api.loading import load
 from rcnn.api.measuring import evaluate_detector, evaluation_samples
 from rcnn.api.training import Prepared, Weights, prepare_training
 from rcnn.backbones.networks import WEIGHTS
-from rcnn.config import Config
+from rcnn.config import Config, TrainingSettings
 from rcnn.data import enforce, samples_of
 from rcnn.data.defects import OpenedData
 from rcnn.data.files import child
@@ -121,12 +121,8 @@ def prepare_row(
 def plans(prepared: Prepared) -> list[Plan]:
     """The length of each stage of gradient descent."""
     training, pictures = prepared.config.training, len(prepared.workshop.train)
-    return [
-        Plan(stage.name, pictures, batch, stage.length.epochs_of(-(-pictures // batch)) * -(-pictures // batch))
-        for stage in build.stages(prepared.workshop.model, prepared.config)
-        if isinstance(stage, Learn)
-        for batch in [(stage.length.batch or training.batch) * training.accumulate]
-    ]
+    stages = build.stages(prepared.workshop.model, prepared.config)
+    return [_plan(stage, training, pictures) for stage in stages if isinstance(stage, Learn)]
 
 
 def measure_row(
@@ -172,6 +168,12 @@ def write_reproduced(name: str, found: Reproduced, sets: Sequence[str], weights:
     file = found.run / "reproduce.json"
     write_text(file, json.dumps(content, indent=2) + "\n")
     return file
+
+
+def _plan(stage: Learn, training: TrainingSettings, pictures: int) -> Plan:
+    batch = (stage.length.batch or training.batch) * training.accumulate
+    moves = -(-pictures // batch)
+    return Plan(stage.name, pictures, batch, stage.length.epochs_of(moves) * moves)
 
 
 def _year(above: Path, year: int) -> OpenedData:

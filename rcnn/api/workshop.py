@@ -124,7 +124,7 @@ class Workshop:
     def _around(self, model: Method) -> Detector:
         preprocess, most = build.preprocess(self.config.input), self.config.input.max_pixels
         proposer = build.proposer(self.config)
-        return Detector(model, preprocess, self.class_names, self.device, False, most, None, proposer)
+        return Detector(model, preprocess, self.class_names, self.device, max_pixels=most, proposer=proposer)
 
     def _features(self) -> FeatureFile:
         """The file of all training regions' features, complete."""

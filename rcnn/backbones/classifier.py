@@ -88,7 +88,7 @@ def load_fully_connected(layers: nn.Module, network: str, source: Path | None) -
 
 
 def by_cell(weight: Float[Tensor, "N D"], grid: int) -> Float[Tensor, "N D"]:
-    """Columns in the order row, column, channel, from channel, row, column."""
+    """Columns in the order row, column, channel, as our heads flatten; from torchvision's channel, row, column."""
     return weight.unflatten(1, (-1, grid, grid)).permute(0, 2, 3, 1).flatten(1)
 
 

@@ -63,6 +63,9 @@ def run(data: Path, out: Path, config: Config, **options: object) -> int:
     except Stopped as stopped:
         print(f"rcnn: {stopped}", file=sys.stderr)
         return 130
+    except KeyboardInterrupt:  # between two saves of a stage that solves or proposes, which repeats little
+        print("rcnn: stopped; what is finished is saved, go on with --resume", file=sys.stderr)
+        return 130
     print(f"done: {out} holds the run; next: rcnn evaluate {out} {data} --split test")
     return 0
 

@@ -10,6 +10,7 @@ from torchvision.models import detection as tv
 
 from rcnn import build
 from rcnn.backbones import fold_frozen_norm
+from rcnn.backbones.classifier import by_cell
 from rcnn.backbones.weights import fetch, read_state
 from rcnn.config import Config, DetectionSettings, HeadSettings, InputSettings, ModelSettings, RPNSettings
 from rcnn.errors import WeightsError
@@ -91,7 +92,7 @@ def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in state.items():
         for pattern, replacement in _RENAMES:
             name = re.sub(pattern, replacement, name)  # noqa: PLW2901
-        renamed[name] = _channels_last(value) if name == "head.layers.fc6.weight" else value
+        renamed[name] = by_cell(value, 7) if name == "head.layers.fc6.weight" else value
     return renamed
 
 
@@ -103,11 +104,6 @@ _RENAMES = (
     (r"^roi_heads\.box_head\.(\d)\.", r"head.convs.\1."),
     (r"^roi_heads\.box_predictor\.", r"head."),
 )
-
-
-def _channels_last(weight: Tensor, size: int = 7) -> Tensor:
-    """Columns in the order row, column, channel; torchvision flattens channel, row, column."""
-    return weight.unflatten(1, (-1, size, size)).permute(0, 2, 3, 1).flatten(1)
 
 
 def _load(model: nn.Module, name: str, state: Mapping[str, Tensor]) -> None:
