@@ -17,7 +17,7 @@ from rcnn.config import Config
 from rcnn.data.loader import Batches
 from rcnn.heads.box_head import SVMHead
 from rcnn.inference.predictor import Detector
-from rcnn.methods import FasterRCNN, Method
+from rcnn.methods import RCNN, FasterRCNN, Method
 from rcnn.proposals.files import read_proposals, write_proposals
 from rcnn.runs import RunFolder
 from rcnn.sample import Sample
@@ -139,14 +139,18 @@ class Workshop:
         batches = self._batches(
             with_candidates(self.train, regions), learning=False, batch=1, most=max(map(len, regions))
         )
-        chunk, bf16 = self.config.model.head.chunk, uses_bf16(settings.precision, self.device)
-        extract(self.model, batches, file, self.device, bf16, chunk, self._tell)
+        bf16 = uses_bf16(settings.precision, self.device)
+        extract(self.model, batches, file, self.device, bf16, self._chunk(), self._tell)
         return file
 
     def _weights(self) -> dict[str, Any]:
         """What the features depend on: all of the network but what is solved for from them."""
         state = self.model.state_dict().items()
         return {n: t.float().cpu().numpy() for n, t in state if not n.startswith(("head.svm.", "head.ridge."))}
+
+    def _chunk(self) -> int:
+        """Regions that are described at a time: crops are large, and what is pooled from a shared map is small."""
+        return self.model.chunk if isinstance(self.model, RCNN) else 512
 
     def _tell(self, done: int, of: int) -> None:
         if done % max(1, of // 10) == 0:

@@ -46,7 +46,7 @@ def fast_rcnn_mobilenet_fpn() -> Config:
 
 
 def rcnn_mobilenet() -> Config:
-    """R-CNN on MobileNetV2: every region through the whole network, then machines and ridge."""
+    """R-CNN on MobileNetV2: every region through the whole network, then SVMs and ridge."""
     head = HeadSettings(
         pool=7,
         crop=224,
@@ -81,7 +81,7 @@ def rcnn_mobilenet() -> Config:
 
 
 def sppnet_mobilenet() -> Config:
-    """SPPnet on MobileNetV2: convolutions that are never trained, a pyramid of bins, machines and ridge."""
+    """SPPnet on MobileNetV2: convolutions that are never trained, a pyramid of bins, SVMs and ridge."""
     head = HeadSettings(
         widths=(512, 512),
         dropout=0.5,
