@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from rcnn.boxes import iou
+from rcnn.ops.reference import nms_reference
 from rcnn.report import diagrams
 
 LESSONS = Path(__file__).parents[1] / "docs" / "lessons"
@@ -100,6 +103,20 @@ def test_cheap_figures_are_drawn_and_written_into_their_pages(make, tmp_path, ca
         with Image.open(tmp_path / "figures" / f"{name}.png") as image:
             assert min(image.size) > 100
     assert len(capsys.readouterr().out.splitlines()) == len(CHEAP)
+
+
+@pytest.mark.parametrize(("name", "left"), [("dog", "ACD"), ("cat", "BCD")])
+def test_nms_leaves_of_the_toy_table_what_the_page_says(name, left):
+    text = (LESSONS / "zero-score-box.md").read_text("utf-8")
+    heads, _, *rows = [
+        [cell.strip() for cell in row.split("|")] for row in re.findall(r"^\| (.*) \|$", text, re.MULTILINE)
+    ]
+    boxes = torch.tensor([[float(corner) for corner in row[1].split(",")] for row in rows])
+    scores = torch.tensor([float(row[heads.index(name)]) for row in rows])
+    valid, groups = torch.ones(1, len(rows), dtype=torch.bool), torch.zeros(1, len(rows), dtype=torch.int64)
+    index, kept = nms_reference(boxes[None], scores[None], groups, valid, 0.5, len(rows))
+    assert "".join(sorted(rows[place][0] for place in index[kept].tolist())) == left
+    assert f"{float(iou(boxes[:1], boxes[1:2])):.2f}" in text
 
 
 def test_an_untrained_network_is_never_drawn_into_the_pages(make, capsys):

@@ -15,24 +15,39 @@ from rcnn.errors import ConfigError
 from rcnn.presets import PRESETS
 from rcnn.presets.yaml import parse, read
 
+OPTIONS = {
+    **{f"training.{name}": f"--{name}" for name in ("epochs", "batch", "lr", "precision", "seed", "workers", "scheme")},
+    **dict.fromkeys(("input.short", "input.long"), "--size"),
+}
+"""What the command line calls these settings."""
+
 
 def preset(name: str) -> Config:
     """The configuration of that name; raises ConfigError for a name that is none."""
     if name not in PRESETS:
-        raise ConfigError(f"no preset {name!r}{_did_you_mean(name, PRESETS)}; 'rcnn presets' lists them")
+        longer = ", ".join(other for other in PRESETS if other.startswith(name))
+        meant = f" (did you mean {longer}?)" if longer else _did_you_mean(name, PRESETS)
+        raise ConfigError(f"no preset {name!r}{meant}; 'rcnn presets' lists them")
     return PRESETS[name]()
 
 
-def override(config: Config, file: Path | None, sets: Sequence[str], options: Mapping[str, object]) -> Config:
+def override(
+    config: Config,
+    file: Path | None,
+    sets: Sequence[str],
+    options: Mapping[str, object],
+    names: Mapping[str, str] | None = None,
+) -> Config:
     """`config` with the settings of a YAML `file`, then of `sets` ("key=value"), then of `options`.
 
     A file is a nested mapping, whole or in part. A key of `sets` and `options` is dotted (`training.lr`) or as much
-    of its end as tells it apart (`lr`); an option that is None was not given. Raises ConfigError for a key that is
-    unknown or stands for several settings, and for a value of a wrong type or out of range.
+    of its end as tells it apart (`lr`); an option that is None was not given. `names` says what the user calls the
+    options that set a key (see OPTIONS), for messages. Raises ConfigError for a key that is unknown or stands for
+    several settings, and for a value of a wrong type or out of range.
     """
     settings = _flat(config.model_dump(mode="json"))
     sources: dict[str, str] = {}
-    for change in _changes(settings, file, sets, options):
+    for change in _changes(settings, file, sets, options, names or {}):
         settings[change.key] = change.value
         sources[change.key] = change.source
     try:
@@ -47,11 +62,15 @@ class _Change:
     key: str
     value: object
     source: str
-    """What the user wrote, to begin a message with; empty for an option."""
+    """What the user wrote, to begin a message with; empty for an option without a name."""
 
 
 def _changes(
-    known: Mapping[str, object], file: Path | None, sets: Sequence[str], options: Mapping[str, object]
+    known: Mapping[str, object],
+    file: Path | None,
+    sets: Sequence[str],
+    options: Mapping[str, object],
+    names: Mapping[str, str],
 ) -> Iterator[_Change]:
     if file is not None:
         yield from _file_changes(known, file)
@@ -59,7 +78,7 @@ def _changes(
         yield from _set_changes(known, text)
     for key, value in options.items():
         if value is not None:
-            yield _Change(_resolve(key, known), value, "")
+            yield _Change(_resolve(key, known), value, names.get(key, ""))
 
 
 def _file_changes(known: Mapping[str, object], file: Path) -> Iterator[_Change]:
@@ -117,12 +136,13 @@ def _did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def _problems(error: ValidationError, sources: Mapping[str, str]) -> str:
-    """One line for all that is wrong, each setting once."""
+    """One line for all that is wrong, each setting once, and once for an option that stands for several."""
     problems: dict[str, str] = {}
     for detail in error.errors(include_url=False):
         key = ".".join(part for part in detail["loc"] if isinstance(part, str))
         source = f"{sources[key]}: " if sources.get(key) else ""
-        problems.setdefault(key, f"{source}{key}: {_problem(detail)}")
+        place = sources[key] if sources.get(key) in OPTIONS.values() else key
+        problems.setdefault(place, f"{source}{key}: {_problem(detail)}")
     return "; ".join(problems.values())
 
 

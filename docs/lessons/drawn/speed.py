@@ -1,8 +1,7 @@
 """Backbones, the RPN's 3x3 layer, and where the time of a picture goes."""
 
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from drawn.anchors import SCENE
 from drawn.drawing import Drawn, numbers_table
 from drawn.lab import Lab, Watcher, detector_of, network, train
 from drawn.proposals import losses_of
+from drawn.timing import HOW, REPEATS, least_seconds, timed
 from drawn.training import study
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -58,8 +58,8 @@ def backbones(lab: Lab) -> Drawn:
         figure,
         "How strongly each pixel moves what the siblings read at one cell (the cross), through a 1x1 and a 3x3 layer. "
         "Tables: RPNs trained anew on the run's fixed map with either layer, by the recall of their "
-        "best 20 proposals at IoU 0.7; and backbones, each its last map, on a picture of 416 x 320 pixels, one core, "
-        "random weights.",
+        "best 20 proposals at IoU 0.7; and backbones, each its last map, on a picture of 416 x 320 pixels, random "
+        f"weights; {HOW}.",
         f"{middle}\n\n{numbers_table(heads, rows)}",
     )
 
@@ -126,7 +126,7 @@ def _about(name: str, body: SingleMapBackbone) -> tuple[str, ...]:
         cells = body.eval()(image)[0][0, 0].numel()
         for hook in hooks:
             hook.remove()
-        seconds = min(_time(lambda: body(image))[0] for _ in range(2))
+        seconds = least_seconds(lambda: body(image))
     million = sum(parameter.numel() for parameter in body.parameters()) / 1e6
     stride, channels = f"{body.strides[0]:g}", str(body.channels)
     return (
@@ -138,12 +138,6 @@ def _about(name: str, body: SingleMapBackbone) -> tuple[str, ...]:
         f"{9 * cells:,}",
         f"{seconds * 1000:.0f}",
     )
-
-
-def _time(step: Callable[[], Any]) -> tuple[float, Any]:
-    began = time.perf_counter()
-    result = step()
-    return time.perf_counter() - began, result
 
 
 PHASES = ("prepare", "convolutions", "RPN's layers", "top k, decode, NMS", "RoI pooling", "head", "postprocessing")
@@ -171,15 +165,14 @@ def phases(lab: Lab) -> Drawn:
     measured: dict[str, list[float]] = {}
     for group in jobs:
         model, _ = build.detector(build.resolved(group[0].config, False), 20, None, False)
-        for job in group:
-            name = job.name if job is group[0] else f"the same, {job.name}"
-            measured[name] = _phases(lab, model.eval(), job)
+        names = [job.name if job is group[0] else f"the same, {job.name}" for job in group]
+        measured |= dict(zip(names, _phases(lab, model.eval(), group), strict=True))
     figure, axes = show.new_figure(1, 1, 8.4, 2.7)
     _bars(axes[0, 0], measured)
     rows = [(name, *(f"{1000 * v:,.0f}" for v in (*values, sum(values)))) for name, values in measured.items()]
     return Drawn(
         figure,
-        "One picture on one core, by phase: the presets of the paper and of today, random weights.",
+        f"One picture, by phase: the presets of the paper and of today, random weights; {HOW}, each phase by itself.",
         numbers_table(("milliseconds", *PHASES, "all"), rows),
     )
 
@@ -195,14 +188,18 @@ def _bars(axis: Any, measured: dict[str, list[float]]) -> None:
     axis.legend(fontsize=8, frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.4, 1.0))
 
 
-def _phases(lab: Lab, model: Any, job: Timed) -> list[float]:
-    """The seconds of each phase, the least of two runs."""
+def _phases(lab: Lab, model: Any, jobs: Sequence[Timed]) -> list[list[float]]:
+    """For each job the seconds of each phase, each the least of several runs; the jobs take turns, to be alike."""
+    runs = [[_measured(lab, model, job) for job in jobs] for _ in range(REPEATS)]
+    return [[min(values) for values in zip(*own, strict=True)] for own in zip(*runs, strict=True)]
+
+
+def _measured(lab: Lab, model: Any, job: Timed) -> list[float]:
+    """The seconds of each phase, once."""
     picture, preprocess = lab.picture(SCENE), build.preprocess(job.config.input)
     limits = replace(model.limits, before=max(model.limits.before, job.proposals), after=job.proposals)
-    size = picture.shape[0], picture.shape[1]
-    resized = preprocess.resized(size)
-    runs = [_run(model, limits, lambda: _prepared(preprocess, picture, resized)) for _ in range(2)]
-    return [min(values) for values in zip(*runs, strict=True)]
+    resized = preprocess.resized((picture.shape[0], picture.shape[1]))
+    return _run(model, limits, lambda: _prepared(preprocess, picture, resized))
 
 
 def _prepared(preprocess: Any, picture: Any, resized: tuple[int, int]) -> Any:
@@ -212,12 +209,12 @@ def _prepared(preprocess: Any, picture: Any, resized: tuple[int, int]) -> Any:
 
 def _run(model: FasterRCNN, limits: ProposalLimits, prepare: Callable[[], Any]) -> list[float]:
     """The phases of `FasterRCNN.forward`, one by one."""
-    prepared, batch = _time(prepare)
-    convolved, features = _time(lambda: model.features(batch.images))
-    scored, (logits, deltas) = _time(lambda: model.rpn.head(features))
+    prepared, batch = timed(prepare)
+    convolved, features = timed(lambda: model.features(batch.images))
+    scored, (logits, deltas) = timed(lambda: model.rpn.head(features))
     anchors = model.rpn.anchors_of(features, batch)
-    chosen, proposals = _time(lambda: propose(logits, deltas, anchors, batch.sizes, limits))
-    pooled, regions = _time(lambda: model.describe(features, proposals.boxes))
-    headed, (scores, boxes) = _time(lambda: model.head.predict(regions))
-    ended, _ = _time(lambda: model.postprocess(proposals, scores, boxes, batch))
+    chosen, proposals = timed(lambda: propose(logits, deltas, anchors, batch.sizes, limits))
+    pooled, regions = timed(lambda: model.describe(features, proposals.boxes))
+    headed, (scores, boxes) = timed(lambda: model.head.predict(regions))
+    ended, _ = timed(lambda: model.postprocess(proposals, scores, boxes, batch))
     return [prepared, convolved, scored, chosen, pooled, headed, ended]
