@@ -67,6 +67,15 @@ class RunFolder:
         """TensorBoard's files."""
         return self.path / "events"
 
+    def state(self) -> dict[str, Any]:
+        """The metadata of the newest state; raises WeightsError where there is none to go on with."""
+        if self.best.is_file() and not self.last.is_file():
+            raise WeightsError(
+                f"{self.path}: was compressed (it has no {self.last.name}) and cannot be resumed; "
+                "resume the run that it was made from"
+            )
+        return read_metadata(self.last)
+
     def refuse_existing(self, overwrite: bool) -> None:
         """Raise ConfigError if the folder exists, unless it may be overwritten."""
         if self.path.exists() and not overwrite:

@@ -96,6 +96,10 @@ class Detections:
         keep = self.scores >= score
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.class_names)
 
+    def best(self, count: int) -> "Detections":
+        """At most so many of them."""
+        return Detections(self.boxes[:count], self.scores[:count], self.labels[:count], self.class_names)
+
 
 def unpad(padded: PaddedDetections, class_names: Sequence[str]) -> list[Detections]:
     """The ragged detections that a user gets, one object per picture of the batch, on the CPU."""

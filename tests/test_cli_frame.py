@@ -96,10 +96,10 @@ def test_printed_settings_are_a_config_file(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["presetz"], "rcnn: No such command 'presetz'. Did you mean 'presets'?\nTry 'rcnn --help'.\n"),
-        (["config"], "rcnn: Missing argument 'PRESET'.\nTry 'rcnn config --help'.\n"),
-        (["config", "demo", "--sett", "a"], "--sett (Possible options: --set)\nTry 'rcnn config --help'.\n"),
-        (["--bogus"], "rcnn: No such option: --bogus\nTry 'rcnn --help'.\n"),
+        (["presetz"], "rcnn: No such command 'presetz'. Did you mean 'presets'? Try 'rcnn --help'.\n"),
+        (["config"], "rcnn: Missing argument 'PRESET'. Try 'rcnn config --help'.\n"),
+        (["config", "demo", "--sett", "a"], "--sett (Possible options: --set). Try 'rcnn config --help'.\n"),
+        (["--bogus"], "rcnn: No such option: --bogus. Try 'rcnn --help'.\n"),
         (["config", "demmo"], "rcnn: no preset 'demmo' (did you mean demo?); 'rcnn presets' lists them\n"),
         (["config", "demo", "--set", "lr=-1"], "training.lr: should be greater than 0, not -1\n"),
     ],
@@ -108,6 +108,7 @@ def test_bad_use_is_told_in_one_line_with_status_2(arguments, message, capsys):
     assert main(arguments) == 2
     output = capsys.readouterr()
     assert output.out == ""
+    assert output.err.count("\n") == 1
     assert output.err.startswith("rcnn: ")
     assert output.err.endswith(message)
 

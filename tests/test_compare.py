@@ -1,6 +1,7 @@
 """`rcnn compare`: the four methods and the papers' studies on made-up shapes, resumed by piece, and their page."""
 
 import json
+import math
 import re
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,9 +19,13 @@ from rcnn.api.compare.record import Record
 from rcnn.api.compare.run import Quiet
 from rcnn.api.compare.studies.scales import scales_of
 from rcnn.bench.phases import phase_seconds
+from rcnn.cli import compare as compare_command
 from rcnn.cli import main
 from rcnn.errors import ConfigError
 from rcnn.proposals.files import read_proposals, write_proposals
+from rcnn.report.compare import Column, Section, Table
+from rcnn.report.compare_plots import Bars, Lines, draw
+from rcnn.report.words import amount
 from rcnn.sample import DataSet
 
 pytestmark = pytest.mark.usefixtures("quiet_log")
@@ -184,6 +189,30 @@ def test_the_page_needs_nothing_from_elsewhere(whole):
     assert len(names) == len(set(names))
 
 
+def test_tables_leave_out_what_is_empty_and_break_no_number(whole, capsys, monkeypatch):
+    monkeypatch.setattr(compare_command, "WIDTH", 60)
+    columns = (Column("method", ""), Column("parameters of fc", amount), Column("empty"), Column("training, s"))
+    rows = (("Faster R-CNN", 13_895_680, None, 1234.5), ("R-CNN", 1000, math.nan, 1.0))
+    compare_command.show(Section("a", "A", "", Table(columns, rows)))
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("13.9 M", "1,000", "1234.5", "parameters of fc"))
+    assert "empty" not in shown
+    for part in whole[2]:
+        compare_command.show(part)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 60
+    for part in whole[2]:
+        texts = part.table.filled().texts()
+        assert all(cell in shown for row in texts for cell in row)
+
+
+def test_percentages_have_ticks_up_to_100_only():
+    points = {name: [(x, y)] for name, x, y in (("a", 1.0, 99.0), ("b", 2.0, 60.0))}
+    lines = draw(Lines("t", "c", points, "seconds", "AP50, %", log=True, joined=False)).axes[0]
+    bars = draw(Bars("t", "c", ("a",), {"here": [99.0]}, "mAP, %")).axes[0]
+    assert max(lines.get_yticks()) == max(bars.get_xticks()) == 100
+
+
 def test_an_interrupted_comparison_goes_on_without_training_again(whole, voc, tmp_path):
     out, methods = tmp_path / "c", ("fast-rcnn", "faster-rcnn")
     with pytest.raises(KeyboardInterrupt):
@@ -235,7 +264,13 @@ def test_the_command_compares_shows_and_overwrites(whole, voc, tmp_path, capsys)
     assert main(words) == 2
     assert "exists; pass --resume" in capsys.readouterr().err
     assert main([*words, "--resume"]) == 2  # with another rate
-    assert "faster-rcnn.training.lr is 0.001" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "faster-rcnn.training.lr is 0.001" in error
+    assert "; add --set-for faster-rcnn:training.lr=0.002, or begin anew" in error
+    words[words.index("--backbone-weights") + 1] = str(whole[0] / "fast-rcnn" / "model.safetensors")
+    assert main([*words, "--resume"]) == 2
+    assert "--backbone-weights none, or begin anew with --overwrite" in capsys.readouterr().err
+    words[words.index("--backbone-weights") + 1] = "none"
     (tmp_path / "c" / "notes.txt").touch()
     assert main([*words, "--overwrite"]) == 0
     assert (tmp_path / "c" / "notes.txt").is_file()
@@ -248,7 +283,7 @@ WRONG = {
     "backbone": ("--backbone vgg99", "--backbone vgg99: no such network"),
     "weights": ("--backbone zf", "--backbone zf: no pretrained weights of it can be downloaded"),
     "no file": ("--backbone zf --backbone-weights nowhere.pth", "nowhere.pth: no such file"),
-    "run form": ("--run fast-rcnn", "--run fast-rcnn: not METHOD=RUN"),
+    "run form": ("--run fast-rcnn", "--run fast-rcnn: not METHOD=RUN; write it like --run fast-rcnn="),
     "run missing": ("--run fast-rcnn={tmp}/none", "no such folder"),
     "run of another method": ("--run fast-rcnn={out}/sppnet", "its method is sppnet"),
     "run on another backbone": ("--run fast-rcnn={out}/fast-rcnn", "its backbone is small and"),
@@ -257,7 +292,10 @@ WRONG = {
         "--run fast-rcnn={out}/fast-rcnn --backbone small --backbone-weights none --set-for fast-rcnn:lr=1",
         "--set-for fast-rcnn: its run is given",
     ),
-    "setting form": ("--set-for fast-rcnn.lr=1", "--set-for fast-rcnn.lr=1: not METHOD:KEY=VALUE"),
+    "setting form": (
+        "--set-for fast-rcnn.lr=1",
+        "--set-for fast-rcnn.lr=1: not METHOD:KEY=VALUE; write it like --set-for fast-rcnn:",
+    ),
     "setting": ("--set-for fast-rcnn:rate=1", "no setting rate"),
     "method by setting": ("--set model.method=rcnn", "leave them out"),
     "study": ("--methods faster-rcnn --svm", "--svm: studies rcnn or fast-rcnn; add to --methods"),

@@ -8,14 +8,16 @@ import shutil
 import pytest
 import torch
 from conftest import same_tensors
+from matplotlib.figure import Figure
 from PIL import Image
 
 from rcnn import api
 from rcnn.api.compressing import compress
 from rcnn.api.sweeping import TOGETHER, grid, least_ranks, sweep
 from rcnn.cli import main
+from rcnn.cli.compress import show_sweep
 from rcnn.errors import ConfigError, RcnnError
-from rcnn.report.sweep import FULL, SweepPoint, knee
+from rcnn.report.sweep import FULL, SweepPoint, knee, name_points
 from rcnn.runs import read_metadata, read_tensors, write_tensors
 
 pytestmark = pytest.mark.usefixtures("quiet_log")
@@ -91,7 +93,7 @@ def test_the_command_tells_what_became_of_each_layer(run, tmp_path, capsys):
 
 
 WRONG = {
-    "no choice": ("{run} --out {tmp}/new", "--svd and --sweep: give one of them"),
+    "no choice": ("{run} --out {tmp}/new", "give one of them, like --svd fc6=1024,fc7=256 or --sweep DATA"),
     "both": ("{run} --svd fc6=4 --sweep {voc} --out {tmp}/new", "--svd and --sweep: give one of them"),
     "no rank": ("{run} --svd fc6 --out {tmp}/new", "'fc6' is not LAYER=RANK"),
     "rank in words": ("{run} --svd fc6=half --out {tmp}/new", "'fc6=half' is not LAYER=RANK"),
@@ -139,6 +141,12 @@ def write_bare(run, folder):
     write_tensors(folder / "model.safetensors", kept, metadata)
 
 
+def test_a_compressed_run_is_not_resumed(small, voc, capsys):
+    assert main(words("train", voc, "--resume", "--out", small)) == 2
+    assert f"rcnn: {small}: was compressed" in (error := capsys.readouterr().err)
+    assert "cannot be resumed; resume the run that it was made from" in error
+
+
 def test_overwriting_leaves_one_run_and_what_is_not_a_runs(run, small, tmp_path):
     shutil.copytree(run, tmp_path / "new")
     (tmp_path / "new" / "notes.txt").touch()
@@ -157,13 +165,32 @@ def test_a_sweep_measures_draws_and_names_a_command_that_works(run, voc, tmp_pat
     assert paths == [FULL, "fc6", "fc6", "fc7", "fc7", TOGETHER, TOGETHER]
     assert all(point["layers_ms"] > 0 < point["picture_ms"] for point in facts["points"])
     assert facts["knee"] == facts["points"][-1]
-    assert facts["machine"] == "cpu, 1 threads"
+    assert facts["machine"] == "cpu, 1 thread"
     with Image.open(out / "sweep.png") as drawing:
         assert drawing.width > 1000
     assert facts["command"] in capsys.readouterr().out
     program, *command = shlex.split(facts["command"])
     assert program == "rcnn"
     assert main([*command[:-1], str(tmp_path / "taken")]) == 0
+
+
+def test_the_ranks_and_numbers_of_a_sweep_fit_a_narrow_terminal_whole(capsys):
+    wide = SweepPoint(TOGETHER, {"fc6": 709, "fc7": 354}, 13_895_680, 0.5, 0.9, 12.34, 345.6)
+    show_sweep([SweepPoint(FULL, {}, 102_764_544, 0.5, 0.9, 23.45, 456.7), wide], wide)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert all(word in shown for word in ("fc6=709,fc7=354", "13.9 M", "102.8 M", "12.34", "345.6", "knee"))
+
+
+def test_labels_of_a_sweeps_points_do_not_lie_on_each_other():
+    axes = Figure().subplots()
+    some = [point(TOGETHER, {"fc6": n, "fc7": n}, 1000 + n, 0.9) for n in range(40)]
+    axes.plot([p.parameters for p in some], [p.ap50 for p in some])
+    axes.figure.draw_without_rendering()
+    name_points(axes, some)
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert 0 < len(boxes) < len(some)
+    assert not any(box.count_overlaps(boxes[:n]) for n, box in enumerate(boxes))
 
 
 def test_the_points_of_a_sweep_are_what_the_compressed_run_gives(run, voc, tmp_path):

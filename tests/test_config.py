@@ -5,7 +5,7 @@ import pytest
 from rcnn.config import Config
 from rcnn.errors import ConfigError
 from rcnn.presets import PRESETS
-from rcnn.presets.overrides import override, preset
+from rcnn.presets.overrides import OPTIONS, override, preset
 from rcnn.presets.yaml import to_yaml
 
 
@@ -126,6 +126,13 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path):
     assert "; training.batch: should be greater than 0, not 0" in message
 
 
+def test_an_option_is_named_as_it_was_typed_and_once():
+    with pytest.raises(ConfigError) as caught:
+        override(Config(), None, (), {"input.short": -5, "input.long": -9, "training.epochs": 0}, OPTIONS)
+    wanted = "--size: input.short: should be greater than or equal to 32, not -5"
+    assert str(caught.value) == f"{wanted}; --epochs: training.epochs: should be greater than 0, not 0"
+
+
 def test_settings_at_odds_with_each_other_are_refused():
     assert refused(sets=["short=900", "long=800"]) == "input: long (800) is below short (900)"
 
@@ -162,3 +169,8 @@ def test_a_missing_or_binary_file_is_refused_with_its_name(tmp_path):
 def test_an_unknown_preset_is_answered_with_the_nearest():
     with pytest.raises(ConfigError, match=r"did you mean faster-rcnn-r50-fpn\?"):
         preset("faster-rcnn-r50")
+
+
+def test_the_beginning_of_several_presets_is_answered_with_all_of_them():
+    with pytest.raises(ConfigError, match=r"'sppnet' \(did you mean sppnet-mobilenet, sppnet-zf\?\)"):
+        preset("sppnet")

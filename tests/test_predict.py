@@ -2,17 +2,22 @@
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import COLOURS, shape_sample
+from conftest import COLOURS, prepare, shape_sample, tiny_config
 from PIL import Image
 
 from rcnn import api
 from rcnn.cli import main
-from rcnn.cli.predict import drawn_names, find_pictures
+from rcnn.cli.predict import by_picture, drawn_names, find_pictures
 from rcnn.errors import ConfigError, DataError, RcnnError
+from rcnn.presets.overrides import override
+from rcnn.proposals.files import ProposalTable, write_proposals
+from rcnn.sample import DataSet, Sample
 
 pytestmark = pytest.mark.usefixtures("quiet_log")
 SIZES = [(64, 80), (80, 64), (64, 64), (30, 90), (64, 80), (128, 160), (20, 20)]
@@ -222,3 +227,54 @@ def test_an_empty_folder_is_one_line_and_makes_nothing(run, tmp_path, capsys):
         f"rcnn: {tmp_path / 'empty'}: no picture there; give files, folders, or patterns such as 'photos/*.jpg'\n"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_no_more_detections_than_asked_for_are_drawn_and_written(run, pictures, tmp_path):
+    counts = {}
+    for name, words in (("all", ()), ("two", ("--max-detections", 2))):
+        target = tmp_path / f"{name}.json"
+        assert predict(run, pictures / "p0.png", "--out", tmp_path / name, "--json", target, *words) == 0
+        counts[name] = [row["score"] for row in json.loads(target.read_text("utf-8"))]
+    assert counts["two"] == sorted(counts["all"], reverse=True)[:2]
+    assert len(counts["all"]) > 2
+
+
+@pytest.fixture(scope="module")
+def searching(voc, tmp_path_factory):
+    """A Fast R-CNN of random weights, which needs regions."""
+    out = tmp_path_factory.mktemp("runs") / "fast"
+    config = override(tiny_config(epochs=1), None, (), {"model.method": "fast-rcnn"})
+    dataset = api.read_data(voc)
+    samples = {name: [replace(s, proposals=s.boxes) for s in part] for name, part in dataset.splits.items()}
+    prepare(DataSet(samples, dataset.class_names), out, config).training.run()
+    return out
+
+
+@pytest.mark.parametrize("form", ["safetensors", "json"])
+def test_regions_of_a_file_are_found_by_the_pictures_names(form, searching, pictures, tmp_path):
+    file, box = tmp_path / f"regions.{form}", np.array([[10, 10, 40, 40]], np.float32)
+    if form == "json":
+        file.write_text(json.dumps([{"file_name": "p0.png", "bbox": [10, 10, 30, 30], "score": 1.0}]))
+    else:
+        write_proposals(file, ProposalTable("x", {}, {"p0": box}, {"p0": np.ones(1)}))
+    target = tmp_path / "found.json"
+    words = ["--proposals", file, "--out", tmp_path / "out", "--json", target]
+    assert predict(searching, pictures / "p0.png", *words) == 0
+    detector = api.load(searching, "cpu")
+    wanted = next(detector.predict(Sample("p0", pictures / "p0.png", proposals=box)))
+    assert len(wanted) == len(json.loads(target.read_text("utf-8"))) > 0
+
+
+def test_a_picture_of_which_the_file_of_regions_knows_nothing_is_named(searching, pictures, tmp_path, capsys):
+    file = tmp_path / "regions.safetensors"
+    write_proposals(file, ProposalTable("x", {}, {"other": np.zeros((0, 4))}, {"other": np.zeros(0)}))
+    assert predict(searching, pictures / "p0.png", "--proposals", file, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"rcnn: {pictures / 'p0.png'}: has no proposals in the file")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_two_pictures_share_tells_nothing():
+    regions = {name: np.zeros((0, 4), np.float32) for name in ("a", "b", "x/c.png")}
+    files = [Path(name) for name in ("x/a.png", "y/a.png", "x/b.png", "x/c.png")]
+    assert list(by_picture(regions, files)) == ["x/c.png", "x/b.png"]

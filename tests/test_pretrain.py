@@ -219,8 +219,8 @@ def test_ctrl_c_is_told_in_one_line_and_resume_ends_it(folder, tmp_path, capsys,
     assert "--resume: --seed is 7, but it began with 0" in capsys.readouterr().err
     assert main([*line, "--resume"]) == 0
     assert "as it was left" in capsys.readouterr().out
-    assert main([*line, "--resume"]) == 2
-    assert "finished, so there is nothing to go on with" in capsys.readouterr().err
+    assert main([*line, "--resume"]) == 0
+    assert capsys.readouterr().out == f"done: {out} is finished already; --overwrite begins anew\n"
     assert main([*line, "--overwrite"]) == 0
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -76,6 +77,19 @@ def test_ctrl_c_loses_nothing_and_says_how_to_go_on(flat, tmp_path, monkeypatch,
     assert not (tmp_path / "p").exists()
     assert main(line) == 0
     assert len(calls) == 3 + 3  # the interrupted one again, and the last two
+
+
+def test_ctrl_c_says_at_once_that_pictures_in_work_are_finished(monkeypatch, caplog):
+    from rcnn.proposals import generate
+
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *_):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(generate, "ProcessPoolExecutor", lambda workers, *_: Interrupted(workers))
+    with caplog.at_level("INFO", "rcnn"), pytest.raises(KeyboardInterrupt):
+        list(generate.generate([np.zeros((9, 9, 3), np.uint8)], workers=1))
+    assert caplog.messages == ["finishing the pictures in work ..."]
 
 
 def test_an_rpn_proposes_in_the_pixels_of_the_picture(run, voc, tmp_path):

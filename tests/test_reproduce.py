@@ -10,13 +10,14 @@ from conftest import Silent
 from voc_devkit import write_devkit, write_regions
 
 from rcnn import api, build
-from rcnn.api.reproducing import measure_row, plans, prepare_row, voc_data
+from rcnn.api.reproducing import Plan, measure_row, plans, prepare_row, voc_data
 from rcnn.cli import main
-from rcnn.cli.reproduce import forecast
+from rcnn.cli.reproduce import Foresight, forecast, lengths
 from rcnn.errors import DataError
 from rcnn.presets import rows as rows_module
 from rcnn.presets.overrides import override
 from rcnn.presets.rows import ROWS, row_config
+from rcnn.training.loop import Progress
 
 pytestmark = pytest.mark.usefixtures("quiet_log")
 
@@ -149,6 +150,17 @@ def test_a_row_that_was_not_trained_cannot_be_measured(devkit, tmp_path):
 )
 def test_the_rest_of_a_stage_is_told_in_a_fitting_unit(steps, told):
     assert forecast(5.0, steps).endswith(told)
+
+
+def test_what_is_left_is_told_in_the_singular_and_not_where_it_is_nothing(tmp_path, capsys):
+    assert forecast(1.2, 1) == "note: 1.2 s a step; the one that is left of this stage takes about 1 second"
+    assert lengths(Plan("a", 5, 1, 5)) == "stage a: 5 iterations of 1 picture, 1 pass over 5"
+    foresight = Foresight(tmp_path)
+    foresight.stage_started("a", 1, 1)
+    foresight.epoch_started(1, 1, 3)
+    for batch in (1, 2, 3):
+        foresight.stepped(Progress(batches=batch, pictures=batch, seconds=1.0), 0.1)
+    assert "left of this stage" not in capsys.readouterr().out
 
 
 def test_without_a_row_all_are_listed_with_their_numbers(capsys):

@@ -225,4 +225,5 @@ def test_a_run_without_a_state_cannot_go_on(tmp_path):
 def test_other_settings_on_the_command_line_are_refused(voc, run, capsys, quiet_log):
     assert main(["train", str(voc), "--out", str(run), "--resume", "--lr", "0.5", "--device", "cpu"]) == 2
     error = capsys.readouterr().err
-    assert error == "rcnn: --resume: training.lr is 0.5, but the run began with 0.001; resume with that\n"
+    advice = "add --set training.lr=0.001 in place of --lr, or give --resume alone"
+    assert error == f"rcnn: --resume: training.lr is 0.5, but the run began with 0.001; {advice}\n"

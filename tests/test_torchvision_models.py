@@ -150,7 +150,7 @@ def test_without_weights_the_error_names_what_to_pass(hub, capsys, content):
         cached(hub).write_bytes(content)
     message = refusal(lambda: load(f"torchvision:{MOBILE_320}", "cpu"))
     assert MOBILE_320 in message
-    assert "weights=FILE" in message
+    assert "pass --weights FILE" in message
 
 
 def test_a_download_with_a_wrong_hash_is_refused(hub, monkeypatch, capsys):

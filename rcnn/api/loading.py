@@ -12,7 +12,7 @@ from rcnn.config import Config
 from rcnn.errors import ConfigError, WeightsError
 from rcnn.inference.predictor import Detector
 from rcnn.methods import Method
-from rcnn.runs import RunFolder, read_metadata, read_tensors
+from rcnn.runs import RunFolder, read_tensors
 from rcnn.training.checkpoint import model_tensors
 from rcnn.training.session import choose_device, computes_bf16
 
@@ -58,8 +58,8 @@ def load_named(run: str, weights: str, device: str, precision: Precision) -> Det
 
 def stored_config(run: Path) -> Config:
     """The settings that a run began with."""
-    path = RunFolder(run).last
-    return config_of(read_metadata(path), path)
+    folder = RunFolder(run)
+    return config_of(folder.state(), folder.last)
 
 
 def uses_bf16(precision: Precision, device: torch.device) -> bool:

@@ -99,6 +99,11 @@ def prepare_pretraining(
     return PreparedClassifier(session, chosen, data.class_names, report)
 
 
+def is_finished(out: Path) -> bool:
+    """Whether a pretraining towards the file `out` has come to its end."""
+    return out.is_file() and not state_file(out).exists()
+
+
 def _stored(out: Path, resume: bool, overwrite: bool) -> Mapping[str, Any] | None:
     """What a pretraining that goes on says of itself; None for one that begins, which needs its file free."""
     state = state_file(out)

@@ -1,11 +1,13 @@
 """A run that goes on: what it was begun with, and what must not have changed since."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from rcnn.errors import ConfigError
-from rcnn.runs import RunFolder, read_metadata
+from rcnn.presets.overrides import OPTIONS
+from rcnn.runs import RunFolder
 from rcnn.sample import DataSet
 
 _MAY_CHANGE = {"training.workers", "training.save_minutes"}
@@ -16,7 +18,7 @@ def stored_run(folder: RunFolder, resume: bool, overwrite: bool) -> Mapping[str,
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite: give one of them")
     if resume:
-        return read_metadata(folder.last)
+        return folder.state()
     folder.refuse_existing(overwrite)
     return None
 
@@ -30,8 +32,23 @@ def refuse_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     if changed:
         key = changed[0]
         raise ConfigError(
-            f"--resume: {key} is {after[key]}, but the run began with {before.get(key)}; resume with that"
+            f"--resume: {key} is {after[key]}, but the run began with {before.get(key)}; "
+            f"{_advice(key, before.get(key))}, or give --resume alone"
         )
+
+
+def _advice(key: str, begun: Any) -> str:
+    """What to add to the command line, so that a setting, a split or a file is as it was."""
+    option = f"--{key.removeprefix('split ')}-split" if key.startswith("split ") else key
+    if option.startswith("--"):
+        return f"add {option} {shlex.quote(begun)}" if begun else f"leave {option} out"
+    instead = f" in place of {OPTIONS[key]}" if key in OPTIONS else ""  # which wins over --set
+    return f"add --set {setting(key, begun)}{instead}"
+
+
+def setting(key: str, value: Any) -> str:
+    """A setting as the shell takes it: `training.lr=0.01`, 'training.scales=[400, 480]'."""
+    return shlex.quote(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
 
 
 def _regions(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from rcnn.errors import ConfigError, DataError
 from rcnn.heads.box_head import BoxHead
 from rcnn.inference.predictor import Detector
 from rcnn.report.sweep import FULL, Sweep, SweepPoint, holds
+from rcnn.report.words import counted
 from rcnn.sample import Sample
 
 TOGETHER, SHARES = "together", "each its share"
@@ -60,7 +61,7 @@ def sweep(
     if len(ranks) > 1 and all(ranks != point.ranks for point in measured):
         measure(SHARES, ranks)
     timed, regions = study.timed(measured, repeats)
-    machine = f"{_name(study.detector.device)}, {torch.get_num_threads()} threads"
+    machine = f"{_name(study.detector.device)}, {counted(torch.get_num_threads(), 'thread')}"
     return Sweep(str(run), split, len(study.samples), regions, machine, repeats, tuple(timed))
 
 

@@ -46,6 +46,8 @@ def _refuse(config: Config) -> None:
     """Raise ConfigError for settings that would train without a word, but not what they say."""
     scheme, method, head = config.training.scheme, config.model.method, config.model.head
     if scheme not in SCHEMES[method]:
+        if len(SCHEMES[method]) == 1:
+            raise ConfigError(f"training.scheme: {method} has one scheme only; leave --scheme out")
         known = ", ".join(SCHEMES[method])
         raise ConfigError(f"training.scheme: {scheme} is no scheme of {method}; choose {known}")
     if head.classifier == "svm" and (method == "faster-rcnn" or scheme == "stage-wise"):

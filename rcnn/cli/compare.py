@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from rcnn.api.compare import METHODS, STUDIES, Asked, make_plan
 from rcnn.api.compare import compare as run_comparison
 from rcnn.api.compare.record import AnyResult, Measured, Trained
 from rcnn.cli import options as o
 from rcnn.cli.progress import TrainingProgress
+from rcnn.cli.tables import show_table
 from rcnn.errors import ConfigError
 from rcnn.report.compare import Section
 from rcnn.runs import RunFolder
@@ -89,13 +89,14 @@ def asked_for(options: Mapping[str, Any]) -> Asked:
     """The command's options, by name, as the library takes them; raises ConfigError for words that mean nothing."""
     methods = tuple(word for word in dict.fromkeys(part.strip() for part in options["methods"].split(",")) if word)
     flags = {name: options[_FLAGS.get(name, name)] for name in STUDIES}
-    runs = pairs(options["given"] or (), "=", "--run", "METHOD=RUN")
+    runs = pairs(options["given"] or (), "=", "--run", "METHOD=RUN", "fast-rcnn=runs/fast-rcnn")
+    changed = pairs(options["sets_for"] or (), ":", "--set-for", "METHOD:KEY=VALUE", "fast-rcnn:training.lr=0.01")
     special = {
         "methods": methods,
         "studies": chosen_studies(flags, options["all_studies"], methods),
         "given": {method: Path(path) for method, path in runs},
         "sets": options["sets"] or (),
-        "sets_for": grouped(pairs(options["sets_for"] or (), ":", "--set-for", "METHOD:KEY=VALUE")),
+        "sets_for": grouped(changed),
         "format": options["data_format"],
         "search_workers": o.cores(),
     }
@@ -147,14 +148,11 @@ class Screen:
 def show(section: Section) -> None:
     """A table, the papers' columns in italics."""
     _console.print(f"\n{section.title}", style="bold")
-    table = Table(box=None, pad_edge=False)
-    for number, column in enumerate(section.table.columns):
-        name = f"paper: {column.name}" if column.paper else column.name
-        style, side = "italic dim" if column.paper else None, "right" if number else "left"
-        table.add_column(name, style=style, justify=side, no_wrap=not number, overflow="fold")  # type: ignore[arg-type]
-    for row in section.table.texts():
-        table.add_row(*row)
-    _console.print(table, width=None if _console.is_terminal else WIDTH, crop=False)
+    table = section.table.filled()
+    heads = [f"paper: {column.name}" if column.paper else column.name for column in table.columns]
+    published = [number for number, column in enumerate(table.columns) if column.paper]
+    width = None if _console.is_terminal else WIDTH
+    show_table(_console, heads, table.texts(), width, published, right=True)
 
 
 def chosen_studies(flags: Mapping[str, bool], every: bool, methods: Sequence[str]) -> tuple[str, ...]:
@@ -162,12 +160,12 @@ def chosen_studies(flags: Mapping[str, bool], every: bool, methods: Sequence[str
     return tuple(name for name, study in STUDIES.items() if flags[name] or (every and study.suits(methods)))
 
 
-def pairs(texts: Sequence[str], sign: str, option: str, form: str) -> list[tuple[str, str]]:
-    """Texts cut in two at their first `sign`; raises ConfigError for one that has none."""
+def pairs(texts: Sequence[str], sign: str, option: str, form: str, example: str) -> list[tuple[str, str]]:
+    """Texts cut in two at their first `sign`; raises ConfigError, with an `example`, for one that has none."""
     cut = [(first.strip(), rest.strip()) for first, found, rest in (text.partition(sign) for text in texts)]
     for text, (first, rest) in zip(texts, cut, strict=True):
         if not (first and rest):
-            raise ConfigError(f"{option} {text}: not {form}")
+            raise ConfigError(f"{option} {text}: not {form}; write it like {option} {example}")
     return cut
 
 

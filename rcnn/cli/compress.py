@@ -8,14 +8,15 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from rcnn.api.compressing import Truncated, refuse_folder
 from rcnn.api.compressing import compress as compress_run
 from rcnn.api.sweeping import sweep as sweep_run
 from rcnn.cli import options as o
+from rcnn.cli.tables import show_table
 from rcnn.errors import ConfigError
 from rcnn.report.sweep import FULL, Cost, Sweep, SweepPoint, draw_sweep, knee
+from rcnn.report.words import amount, counted
 from rcnn.runs import write_text
 
 _console = Console(highlight=False, markup=False, emoji=False)
@@ -54,7 +55,7 @@ def compress(
         found = sweep_run(run, data, split, points, tolerance, repeats, batch, device, proposals, _tell)
         advise(found, knee(found.points, tolerance, by), tolerance, out)
     else:
-        raise ConfigError("--svd and --sweep: give one of them")
+        raise ConfigError("--svd and --sweep: give one of them, like --svd fc6=1024,fc7=256 or --sweep DATA")
 
 
 def parse_ranks(text: str) -> dict[str, int]:
@@ -72,18 +73,18 @@ def parse_ranks(text: str) -> dict[str, int]:
 
 def show(layers: list[Truncated]) -> None:
     """What became of each layer."""
-    table = Table("layer", "size", "rank", "parameters", "now", "kept", "energy kept", box=None, pad_edge=False)
+    rows = []
     for layer in layers:
-        share = layer.after / layer.before
-        size, counts = f"{layer.inputs} x {layer.outputs}", (f"{layer.before:,}", f"{layer.after:,}")
-        table.add_row(layer.name, size, str(layer.rank), *counts, f"{share:.1%}", f"{layer.energy:.2%}")
-    _console.print(table)
+        size, counts = f"{layer.inputs} x {layer.outputs}", (amount(layer.before), amount(layer.after))
+        shares = (f"{layer.after / layer.before:.1%}", f"{layer.energy:.2%}")
+        rows.append((layer.name, size, str(layer.rank), *counts, *shares))
+    show_table(_console, ("layer", "size", "rank", "parameters", "now", "kept", "energy kept"), rows)
 
 
 def advise(found: Sweep, chosen: SweepPoint, tolerance: float, out: Path) -> None:
     """Write `sweep.json` and `sweep.png`, and say which ranks to take."""
-    _console.print(sweep_table(found.points, chosen))
-    print(f"times: least of {found.repeats}, {found.regions} regions, {found.machine}")
+    show_sweep(found.points, chosen)
+    print(f"times: least of {found.repeats}, {counted(found.regions, 'region')}, {found.machine}")
     command = shlex.join(["rcnn", "compress", found.run, "--svd", chosen.svd, "--out", f"{found.run}-svd"])
     advice = {"tolerance": tolerance, "knee": chosen.to_json(), "command": None if chosen.path == FULL else command}
     out.mkdir(parents=True, exist_ok=True)
@@ -96,16 +97,15 @@ def advise(found: Sweep, chosen: SweepPoint, tolerance: float, out: Path) -> Non
         print(f"the knee: {command}")
 
 
-def sweep_table(points: Sequence[SweepPoint], chosen: SweepPoint) -> Table:
+def show_sweep(points: Sequence[SweepPoint], chosen: SweepPoint) -> None:
     """All points, and which is the knee."""
-    heads = ("truncated", "ranks", "parameters", "AP", "AP50", "ms layers", "ms picture", "")
-    table = Table(*heads, box=None, pad_edge=False)
+    rows = []
     for point in points:
-        times = (f"{point.layers_ms:.2f}", f"{point.picture_ms:.1f}")
         aps = (f"{point.ap:.3f}", f"{point.ap50:.3f}")
+        times = (f"{point.layers_ms:.2f}", f"{point.picture_ms:.1f}")
         mark = "knee" if point is chosen else ""
-        table.add_row(point.path, point.svd or "-", f"{point.parameters:,}", *aps, *times, mark)
-    return table
+        rows.append((point.svd or "none", amount(point.parameters), *aps, *times, point.path, mark))
+    show_table(_console, ("ranks", "parameters", "AP", "AP50", "ms layers", "ms picture", "truncated", ""), rows)
 
 
 def _tell(point: SweepPoint) -> None:

@@ -13,7 +13,7 @@ from rcnn.data.digits import digit_scenes
 from rcnn.data.picture import resolve
 from rcnn.inference.draw import contact_sheet, draw
 from rcnn.inference.predictor import Detector
-from rcnn.presets.overrides import override, preset
+from rcnn.presets.overrides import OPTIONS, override, preset
 from rcnn.runs import RunFolder
 from rcnn.sample import DataSet, Sample
 
@@ -24,7 +24,7 @@ SHOWN = 12
 def demo(
     out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
     epochs: Annotated[int | None, typer.Option(help="Passes over the scenes.")] = None,
-    seed: Annotated[int, typer.Option(help="All chance follows from it.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="All chance follows from it.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace the demo's run of before.")] = False,
 ) -> None:
     """Train, evaluate and draw a small detector of handwritten digits, from random weights, in minutes.
@@ -32,7 +32,7 @@ def demo(
     The digits are real scans; the cluttered scenes around them are made up. No download, no GPU.
     """
     dataset = with_arrays(digit_scenes(TRAIN, VAL, TEST, seed))
-    config = override(preset("demo"), None, (), {"training.epochs": epochs, "training.seed": seed})
+    config = override(preset("demo"), None, (), {"training.epochs": epochs, "training.seed": seed}, OPTIONS)
     listener = TrainingProgress(RunFolder(out).events)
     prepared = api.prepare_training(
         dataset, out, listener, config, backbone_weights="none", overwrite=overwrite, device="cpu"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -135,9 +136,7 @@ def _explained(error: Exception) -> tuple[str, int]:
     """What to tell the user, and the exit status."""
     match error:
         case typer.TyperException():
-            context = getattr(error, "ctx", None)
-            command = context.command_path if context else "rcnn"
-            return f"{' '.join(error.format_message().split())}\nTry '{command} --help'.", BAD_USE
+            return _bad_use(error), BAD_USE
         case RcnnError():
             return str(error), BAD_USE
         case TrainingError():
@@ -147,3 +146,20 @@ def _explained(error: Exception) -> tuple[str, int]:
         case _:
             first_line = next(iter(str(error).strip().splitlines()), "no message")
             return f"{type(error).__name__}: {first_line} (more with: rcnn --debug COMMAND ...)", FAILURE
+
+
+def _bad_use(error: Exception) -> str:
+    """One line for words that the command line does not take: `--scheme foo: choose auto, 4-step`."""
+    message = " ".join(str(getattr(error, "message", error)).split())
+    parameter, told = getattr(error, "param", None), getattr(error.__cause__, "errors", None)
+    if parameter is not None and told is not None:
+        return f"{max(parameter.opts, key=len)} {told()[0]['input']}: {_wanted(message)}"
+    message, context = " ".join(error.format_message().split()), getattr(error, "ctx", None)  # type: ignore[attr-defined]
+    stop = "" if message.endswith((".", "?", "!")) else "."
+    return f"{message}{stop} Try '{context.command_path if context else 'rcnn'} --help'."
+
+
+def _wanted(message: str) -> str:
+    """What a value should be, from what typer says of one that is not."""
+    choices = re.fullmatch(r".*? is not one of ('.*')\.?", message)
+    return f"choose {choices[1].replace(chr(39), '')}" if choices else message.removeprefix("Input ")

@@ -51,8 +51,11 @@ ProposalsFile = Annotated[
     typer.Option("--proposals", metavar="FILE", help="Regions for methods that make none; else selective search."),
 ]
 Scheme = Annotated[
-    Literal["approximate-joint", "4-step", "exact-joint", "multi-task", "stage-wise"] | None,
-    typer.Option(help="How the parts of a detector learn, together or in turn."),
+    Literal["auto", "approximate-joint", "4-step", "exact-joint", "multi-task", "stage-wise"] | None,
+    typer.Option(
+        help="How the parts of a detector learn. Faster R-CNN: approximate-joint, 4-step, exact-joint; Fast R-CNN: "
+        "multi-task, stage-wise; the others have one scheme only. auto is the first of each."
+    ),
 ]
 
 

@@ -4,19 +4,28 @@ import glob
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
+from jaxtyping import Float
 
 from rcnn import api
+from rcnn.api.regions import attached, with_regions
 from rcnn.cli import options as o
 from rcnn.data import read_picture
 from rcnn.errors import ConfigError, DataError, RcnnError
 from rcnn.inference.draw import draw
+from rcnn.inference.predictor import Detector
+from rcnn.proposals.files import read_proposals
+from rcnn.report.words import counted
 from rcnn.runs import write_text
+from rcnn.sample import DataSet, Sample
 from rcnn.structures import Detections
 
+Regions = Float[np.ndarray, "P 4"]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm"}
 
 
@@ -27,6 +36,8 @@ def predict(
     score: Annotated[float, typer.Option(min=0, max=1, help="Least score of a detection.")] = 0.5,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the detections here.")] = None,
     batch: o.Together = 1,
+    proposals: o.ProposalsFile = None,
+    max_detections: Annotated[int | None, typer.Option(min=1, help="So many of a picture, the best.")] = None,
     weights: o.WhichWeights = "best",
     device: o.Device = "auto",
     precision: o.Precision = "fp32",
@@ -37,23 +48,52 @@ def predict(
     """
     files = find_pictures(pictures)
     detector = api.load_named(run, weights, device, precision)
+    sources = with_proposals(files, detector, proposals)
     names = drawn_names(files)
     make_folder(out, [out / name for name in names.values()], files)
     rows: list[dict[str, Any]] = []
     bad = 0
-    for number, (file, found) in enumerate(zip(files, detector.predict_each(files, batch, score), strict=True), 1):
-        if isinstance(found, DataError):
+    for number, (file, each) in enumerate(zip(files, detector.predict_each(sources, batch, score), strict=True), 1):
+        if isinstance(each, DataError):
             bad += 1
-            print(f"rcnn: skipped {found}", file=sys.stderr)
+            print(f"rcnn: skipped {each}", file=sys.stderr)
             continue
+        found = each if max_detections is None else each.best(max_detections)
         draw(read_picture(file, detector.max_pixels), found).save(out / names[file], quality=92)
         rows += coco_rows(found, number, file, detector.category_ids)
         print(f"{file}: {summary(found)}")
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         write_text(json_file, json.dumps(rows, indent=1) + "\n")
-    print(f"{len(files) - bad} of {len(files)} pictures drawn in {out}")
+    print(f"{len(files) - bad} of {counted(len(files), 'picture')} drawn in {out}")
     return 1 if bad else 0
+
+
+def with_proposals(files: Sequence[Path], detector: Detector, file: Path | None) -> list[Sample]:
+    """The pictures as samples, with the regions of a file of proposals for a method that needs some.
+
+    Raises DataError for a picture of which the file knows nothing.
+    """
+    samples = [Sample(str(picture), picture) for picture in files]
+    dataset = DataSet({"pictures": samples}, ())
+    if file is None or detector.proposer is None:
+        return with_regions(samples, dataset, None, file)
+    table = read_proposals(file, dataset)
+    return attached(samples, replace(table, boxes=by_picture(table.boxes, files)))
+
+
+def by_picture(regions: Mapping[str, Regions], files: Sequence[Path]) -> dict[str, Regions]:
+    """Regions by the path of their picture, known by its path, its file's name, or that without suffix.
+
+    A name that several of the pictures have tells nothing.
+    """
+    found: dict[str, Regions] = {}
+    for name_of in (str, lambda file: file.name, lambda file: file.stem):
+        names = [name_of(file) for file in files]
+        for file, name in zip(files, names, strict=True):
+            if name in regions and names.count(name) == 1:
+                found.setdefault(str(file), regions[name])
+    return found
 
 
 def make_folder(out: Path, drawn: Sequence[Path], pictures: Sequence[Path]) -> None:

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from rcnn.api.pretraining import PreparedClassifier, prepare_pretraining
+from rcnn.api.pretraining import PreparedClassifier, is_finished, prepare_pretraining
 from rcnn.cli import options as o
 from rcnn.cli.progress import TrainingProgress
+from rcnn.report.words import counted
 from rcnn.training.session import Stopped
 
 _log = logging.getLogger(__name__)
@@ -56,10 +57,11 @@ def pretrain(
     settings = {"backbone": backbone, "epochs": epochs, "frozen_epochs": frozen_epochs, "batch": batch, "lr": lr}
     settings |= {"size": size, "precision": precision, "seed": seed, "weights": weights}
     out = out or Path(f"{backbone or 'mobilenet-v2'}.safetensors")
-    listener = PretrainingProgress(out.parent)
-    prepared = prepare_pretraining(
-        folder, out, listener, settings, device=device, workers=workers, resume=resume, overwrite=overwrite
-    )
+    if resume and not overwrite and is_finished(out):
+        print(f"done: {out} is finished already; --overwrite begins anew")
+        return 0
+    listener, begin = PretrainingProgress(out.parent), {"resume": resume, "overwrite": overwrite}
+    prepared = prepare_pretraining(folder, out, listener, settings, device=device, workers=workers, **begin)
     _show_plan(prepared)
     try:
         with listener:
@@ -87,11 +89,12 @@ def _show_plan(prepared: PreparedClassifier) -> None:
     """What is about to be trained on what, and what it begins with."""
     session, settings, report = prepared.session, prepared.settings, prepared.report
     train, val = len(session.train.samples), len(session.val.samples)
-    print(f"{train} pictures to learn from, {val} to measure by, {len(prepared.class_names)} classes")
+    classes = counted(len(prepared.class_names), "class", "classes")
+    print(f"{counted(train, 'picture')} to learn from, {val} to measure by, {classes}")
     resumed = session.progress.epoch > 1 or session.progress.batches > 0
     begins = f"{len(report.loaded)} tensors loaded, {len(report.kept)} random" if report else "random weights"
     print(f"{settings.backbone} at {settings.size} pixels: {'as it was left' if resumed else begins}")
-    rates = [f"{p.epochs} epochs of {_what(p.last_only)} at {p.lr:g}" for p in session.phases if p.epochs]
+    rates = [f"{counted(p.epochs, 'epoch')} of {_what(p.last_only)} at {p.lr:g}" for p in session.phases if p.epochs]
     print(f"{', then '.join(rates)}; {'bf16' if session.bf16 else 'fp32'} on {session.device}; to {session.out}")
 
 

@@ -1,5 +1,6 @@
 """What training looks like on the screen: a plan, then bars on a terminal, plain lines elsewhere."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.table import Table
 from rcnn import api
 from rcnn.api import Prepared
 from rcnn.build import optimizer_settings
+from rcnn.report.words import counted
 from rcnn.training.journal import Journal
 from rcnn.training.loop import Progress as EpochProgress
 
@@ -66,12 +68,13 @@ def show_plan(prepared: Prepared) -> None:
             _console.print(f"{role:5}  {_summary(samples)}")
     _console.print(f"classes  {', '.join(prepared.class_names)}", soft_wrap=True)
     _console.print(_parts(prepared))
-    scaled = f" ({training.lr:g} for {training.lr_pictures} pictures a step)" if training.lr_pictures else ""
     pictures, device = training.batch * training.accumulate, prepared.workshop.device
+    scaled = training.optimizer == "sgd" and training.lr_pictures not in (0, pictures)
+    whole = f" ({training.lr:g} for {counted(training.lr_pictures, 'picture')} a step)" if scaled else ""
     precision = "bf16" if api.uses_bf16(training.precision, device) else "fp32"
     _console.print(
-        f"{training.optimizer}, rate {optimizer_settings(training).lr:g} for {pictures} pictures a step"
-        f"{scaled if training.optimizer == 'sgd' else ''}; {precision} on {device}; run in {staged.folder.path}",
+        f"{training.optimizer}, rate {optimizer_settings(training).lr:g} for {counted(pictures, 'picture')} a step"
+        f"{whole}; {precision} on {device}; run in {staged.folder.path}",
         soft_wrap=True,
     )
     if len(staged.stages) > 1:
@@ -80,7 +83,8 @@ def show_plan(prepared: Prepared) -> None:
 
 def _summary(samples: Sequence[Any]) -> str:
     objects, empty = sum(len(s.names) for s in samples), sum(not s.names for s in samples)
-    return f"{len(samples)} pictures, {objects} objects, {empty} pictures without any"
+    counts = (counted(len(samples), "picture"), counted(objects, "object"), counted(empty, "picture"))
+    return f"{', '.join(counts)} without any"
 
 
 def _parts(prepared: Prepared) -> Table:
@@ -88,24 +92,28 @@ def _parts(prepared: Prepared) -> Table:
     model, report = prepared.workshop.model, prepared.report
     table = Table("part", "pretrained tensors", "left as they were", "training", "frozen", box=None, pad_edge=False)
     loads = {f"backbone.body.{part}": (loaded, kept) for part, loaded, kept in (report.rows() if report else ())}
-    for name in _part_names(model):
-        parameters = [p for n, p in model.named_parameters() if n.startswith(f"{name}.")]
+    if report:
+        loads["backbone"] = len(report.loaded), len(report.kept)
+    unknown = ("resumed" if prepared.training.resumed else "-", "-")
+    for name, inside in _part_names(model).items():
+        parameters = [p for n, p in model.named_parameters() if n.startswith(f"{inside}.")]
         counts = [sum(p.numel() for p in parameters if p.requires_grad is wanted) for wanted in (True, False)]
-        loaded, kept = loads.get(name, ("-", "-"))
+        loaded, kept = loads.get(name, unknown)
         table.add_row(name, str(loaded), str(kept), *(f"{count:,}" for count in counts))
     for name in report.skipped if report else ():
         table.add_row(f"of the file, not used: {name}", style="dim")
     return table
 
 
-def _part_names(model: Any) -> list[str]:
-    body = [
-        f"backbone.body.{name}"
-        for name, part in model.backbone.body.named_children()
-        if next(part.parameters(), None) is not None
-    ]
+def _part_names(model: Any) -> dict[str, str]:
+    """What the parts are called, and where they are; with --debug each layer of the backbone is one."""
+    names = {id(part): name for name, part in model.named_modules()}
+    body = names[id(model.backbone.body)]
+    layers = (n for n, part in model.backbone.body.named_children() if next(part.parameters(), None) is not None)
+    detailed = logging.getLogger("rcnn").isEnabledFor(logging.DEBUG)
+    parts = {f"backbone.body.{name}": f"{body}.{name}" for name in layers} if detailed else {"backbone": body}
     others = {"backbone.fpn": getattr(model.backbone, "fpn", None), "rpn": getattr(model, "rpn", None)}
-    return [*body, *(name for name, part in others.items() if part is not None), "head"]
+    return parts | {name: name for name, part in others.items() if part is not None} | {"head": "head"}
 
 
 def _memory() -> str:

@@ -15,8 +15,9 @@ from rcnn.api.reproducing import Plan, Reproduced, measure_row, plans, prepare_r
 from rcnn.cli import options as o
 from rcnn.cli.progress import TrainingProgress, show_plan
 from rcnn.errors import ConfigError
-from rcnn.presets.overrides import override
+from rcnn.presets.overrides import OPTIONS, override
 from rcnn.presets.rows import ROWS, row, row_config
+from rcnn.report.words import counted
 from rcnn.runs import RunFolder
 from rcnn.training.loop import Progress
 from rcnn.training.session import Stopped
@@ -48,8 +49,9 @@ class Foresight(TrainingProgress):
         """Estimate once."""
         super().stepped(progress, lr)
         self.seen += 1
-        if self.seen == FIRST_STEPS:
-            print(forecast(progress.seconds / progress.batches, self.left - progress.batches), flush=True)
+        steps = self.left - progress.batches
+        if self.seen == FIRST_STEPS and steps > 0:
+            print(forecast(progress.seconds / progress.batches, steps), flush=True)
 
 
 def reproduce(
@@ -78,7 +80,7 @@ def reproduce(
     chosen = row(name)
     if voc is None:
         raise ConfigError(f"{name}: needs your VOC; pass --voc DEVKIT, the folder that VOC2007 lies in")
-    config = override(row_config(chosen), None, sets or (), {"training.workers": workers})
+    config = override(row_config(chosen), None, sets or (), {"training.workers": workers}, OPTIONS)
     out, dataset = out or Path("runs") / name, voc_data(voc, chosen)
     regions: dict[str, Any] = {"proposals": proposals, "search_workers": o.cores(), "device": device}
     begin: dict[str, Any] = {"weights": weights, "resume": resume, "overwrite": overwrite}
@@ -141,19 +143,16 @@ def result_table(found: Reproduced) -> Table:
 
 def lengths(plan: Plan) -> str:
     """A stage's length in words."""
-    steps = f"{plan.iterations:,} iterations of {plan.batch} picture{'s' * (plan.batch > 1)}"
-    return f"stage {plan.stage}: {steps}, {plan.passes:.0f} passes over {plan.pictures:,}"
+    steps = f"{counted(plan.iterations, 'iteration')} of {counted(plan.batch, 'picture')}"
+    return f"stage {plan.stage}: {steps}, {counted(round(plan.passes), 'pass', 'passes')} over {plan.pictures:,}"
 
 
 def forecast(seconds: float, steps: int) -> str:
     """How long so many steps will take, from the seconds of one."""
     total = seconds * steps
-    unit, size = next(
-        (u for u in (("days", 86400), ("hours", 3600), ("minutes", 60)) if total > 2 * u[1]), ("seconds", 1)
-    )
-    return (
-        f"note: {seconds:.2g} s a step; the {steps:,} that are left of this stage take about {total / size:.0f} {unit}"
-    )
+    unit, size = next((u for u in (("day", 86400), ("hour", 3600), ("minute", 60)) if total > 2 * u[1]), ("second", 1))
+    left = "the one that is left of this stage takes" if steps == 1 else f"the {steps:,} left of this stage take"
+    return f"note: {seconds:.2g} s a step; {left} about {counted(round(total / size), unit)}"
 
 
 def _number(value: float | None, form: str = "g") -> str:

@@ -7,7 +7,7 @@ from rcnn import api
 from rcnn.cli import options as o
 from rcnn.cli.progress import TrainingProgress, show_plan
 from rcnn.config import Config
-from rcnn.presets.overrides import override, preset
+from rcnn.presets.overrides import OPTIONS, override, preset
 from rcnn.runs import RunFolder
 from rcnn.training.session import Stopped
 
@@ -45,7 +45,7 @@ def train(
     base = api.stored_config(out) if begun else preset(preset_name or api.DEFAULT_PRESET)
     options = training_options(epochs, batch, lr, precision, seed, workers) | size_options(size)
     options["training.scheme"] = scheme
-    config = override(base, config_file, sets or (), options)
+    config = override(base, config_file, sets or (), options, OPTIONS)
     prepare = {"train_split": train_split, "val_split": val_split, "backbone_weights": backbone_weights}
     regions = {"proposals": proposals, "search_workers": o.cores()}
     checks = {"bad_boxes": bad_boxes, "format": data_format, "resume": resume, "overwrite": overwrite}

@@ -155,4 +155,4 @@ def _state(name: str, weights: Path | str | None) -> Mapping[str, Tensor]:
     if weights is not None:
         return read_state(Path(weights))
     _config_of(name)
-    return fetch(WEIGHTS[name], f"torchvision:{name}", "weights=FILE")
+    return fetch(WEIGHTS[name], f"torchvision:{name}", "--weights FILE (in Python weights=FILE)")

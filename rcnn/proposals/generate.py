@@ -1,5 +1,6 @@
 """Selective search of many pictures: on several cores, and none that was searched before."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,8 @@ from rcnn.data import MAX_PIXELS, resolve
 from rcnn.proposals.cache import entry_of, load_entry, store_entry
 from rcnn.proposals.selective_search import Mode, every_region, opencv, rank_scores
 from rcnn.sample import Picture
+
+_log = logging.getLogger(__name__)
 
 Found = tuple[Float[np.ndarray, "P 4"], Float[np.ndarray, "P"]]
 """Boxes in pixels of the picture, best first, and their scores."""
@@ -78,6 +81,9 @@ def _by_processes(
                 waiting.append(pool.submit(search, ready))
             while waiting:
                 yield waiting.popleft().result()
+        except KeyboardInterrupt:
+            _log.info("finishing the pictures in work ...")
+            raise
         finally:
             for future in waiting:
                 future.cancel()

@@ -1,8 +1,8 @@
 """What a comparison found: tables and drawings that the terminal and the page share."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ class Column:
     """A column; `form` is how its numbers are written. `paper`: they are not this comparison's but published."""
 
     name: str
-    form: str = "{:.1f}"
+    form: str | Callable[[float], str] = "{:.1f}"
     paper: bool = False
 
 
@@ -33,6 +33,12 @@ class Table:
     def texts(self) -> list[list[str]]:
         """The cells as they are shown."""
         return [[_text(c, column) for c, column in zip(row, self.columns, strict=True)] for row in self.rows]
+
+    def filled(self) -> "Table":
+        """The table without columns in which nothing stands; the first, which names the rows, is always there."""
+        plain = [[_plain(cell) for cell in column] for column in zip(*self.rows, strict=True)]
+        kept = [n for n, column in enumerate(plain) if n == 0 or any(cell is not None for cell in column)]
+        return Table(tuple(self.columns[n] for n in kept), tuple(tuple(row[n] for n in kept) for row in self.rows))
 
     def to_json(self) -> dict[str, Any]:
         """The table as plain values."""
@@ -64,14 +70,17 @@ def write_page(path: Path, title: str, facts: Mapping[str, str], sections: Seque
         TEMPLATE.read_text("utf-8")
     )
     drawn = {plot.title: svg(plot) for section in sections for plot in section.plots}
-    write_text(path, template.render(title=title, facts=facts, sections=sections, drawn=drawn) + "\n")
+    shown = [replace(section, table=section.table.filled()) for section in sections]
+    write_text(path, template.render(title=title, facts=facts, sections=shown, drawn=drawn) + "\n")
 
 
 def _text(cell: Cell, column: Column) -> str:
     plain = _plain(cell)
     if plain is None:
         return "-"
-    return plain if isinstance(plain, str) else column.form.format(plain)
+    if isinstance(plain, str):
+        return plain
+    return column.form.format(plain) if isinstance(column.form, str) else column.form(plain)
 
 
 def _plain(cell: Cell) -> Cell:

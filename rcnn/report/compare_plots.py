@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLOURS = ("#3b7dd8", "#e08214", "#2a9d6f", "#c6467c", "#8a6fd1", "#7f7f7f")
@@ -104,6 +105,8 @@ def _draw_bars(axes: "Axes", plot: Bars) -> None:
     axes.set_xlabel(plot.unit)
     if plot.log:
         axes.set_xscale("log")
+    if plot.unit.endswith("%"):
+        _end_at_100(axes.xaxis)
     if len(known) > 1:
         axes.figure.legend(loc="outside upper left", ncols=3, fontsize="small", frameon=False)
 
@@ -127,13 +130,20 @@ def _draw_lines(axes: "Axes", plot: Lines) -> None:
     if plot.log:
         axes.set_xscale("log")
         xs = sorted({x for points in plot.series.values() for x, _ in points if x})
-        ticks = _apart(xs) if plot.joined else _round_between(xs[0], xs[-1])
-        axes.set_xticks(ticks, [_short(tick) for tick in ticks])
+        ticks = _apart(xs) if plot.joined else round_between(xs[0], xs[-1])
+        axes.set_xticks(ticks, [short(tick) for tick in ticks])
         axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.margins(0.12)
+    if plot.y.endswith("%"):
+        _end_at_100(axes.yaxis)
     if plot.joined and len(plot.series) > 1:
         axes.legend(fontsize="small", frameon=False)
+
+
+def _end_at_100(axis: "Axis") -> None:
+    """Ticks of percentages from 0 to 100; beyond is room for what stands beside the last point or bar."""
+    axis.set_ticks([tick for tick in axis.get_ticklocs() if 0 <= tick <= 100])
 
 
 def _apart(ordered: Sequence[float]) -> list[float]:
@@ -146,15 +156,15 @@ def _apart(ordered: Sequence[float]) -> list[float]:
     return kept
 
 
-def _round_between(low: float, high: float) -> list[float]:
+def round_between(low: float, high: float) -> list[float]:
     """Round numbers from a little below `low` to a little above `high`: 1, 2, 5, 10 ..., or powers of ten if many."""
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
-    steps = (1, 2, 5) if len(decades) < 6 else (1,)
+    steps = (1, 2, 5) if high < 1000 * low else (1,)
     numbers = [step * 10.0**decade for decade in decades for step in steps]
     return [number for number in numbers if low / 2 <= number <= 2 * high]
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
     """A number as an axis has room for it."""
     if number >= 1e5:
         return f"{number / 1e6:.2g} M"

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rcnn.report.compare_plots import round_between, short
 from rcnn.runs import write_bytes
 
 if TYPE_CHECKING:
@@ -84,22 +85,26 @@ def draw_sweep(sweep: Sweep, chosen: SweepPoint, tolerance: float, file: Path) -
     from matplotlib.figure import Figure
 
     points = sweep.points
-    figure = Figure(figsize=(15, 5.5), layout="constrained")
+    figure = Figure(figsize=(15, 8), layout="constrained")
     figure.suptitle(
         f"truncated SVD of {sweep.run}: {sweep.pictures} pictures of split {sweep.split}, "
         f"{sweep.regions} regions a picture, {sweep.machine}"
     )
-    axes = figure.subplots(1, 3, sharey=True)
-    for axis, (field, label) in zip(axes, _COSTS.items(), strict=True):
-        _draw_curves(axis, points, field)
-        _draw_knee(axis, points, chosen, tolerance, field)
-        axis.set_xlabel(label)
-        axis.grid(alpha=0.3)
-    axes[0].set_xscale("log")
-    axes[0].set_ylabel("AP50 (filled) and AP (hollow)")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=8, fontsize="small")
-    for point in points:
-        _name(axes[0], point)
+    upper, lower = figure.subplots(2, 3, sharex="col", sharey="row")
+    for top, bottom, (field, label) in zip(upper, lower, _COSTS.items(), strict=True):
+        _draw_curves(top, points, field, "ap50")
+        _draw_knee(top, points, chosen, tolerance, field)
+        _draw_curves(bottom, points, field, "ap")
+        bottom.set_xlabel(label)
+        for axis in (top, bottom):
+            axis.grid(alpha=0.3)
+            axis.margins(0.1)
+    _mark_parameters(upper[0], points)
+    upper[0].set_ylabel("AP50")
+    lower[0].set_ylabel("AP")
+    figure.legend(*upper[0].get_legend_handles_labels(), loc="outside lower center", ncols=8, fontsize="small")
+    figure.draw_without_rendering()  # where things are is known after this
+    name_points(upper[0], sorted(points, key=lambda point: point is not chosen))
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     write_bytes(file, content.getvalue())
@@ -112,16 +117,14 @@ _COSTS = {
 }
 
 
-def _draw_curves(axis: "Axes", points: Sequence[SweepPoint], field: str) -> None:
+def _draw_curves(axis: "Axes", points: Sequence[SweepPoint], field: str, accuracy: str) -> None:
     """A line for each path, from the full network on."""
     full = next(point for point in points if point.path == FULL)
     for number, path in enumerate(dict.fromkeys(point.path for point in points if point.path != FULL)):
         members = [full, *(point for point in points if point.path == path)]
-        costs = [getattr(point, field) for point in members]
-        colour = f"C{number}"
-        axis.plot(costs, [point.ap50 for point in members], "o-", color=colour, label=path)
-        axis.plot(costs, [point.ap for point in members], "o--", color=colour, markerfacecolor="white")
-    axis.plot(getattr(full, field), full.ap50, "ks", label=FULL)
+        costs, found = ([getattr(point, name) for point in members] for name in (field, accuracy))
+        axis.plot(costs, found, "o-", color=f"C{number}", label=path)
+    axis.plot(getattr(full, field), getattr(full, accuracy), "ks", label=FULL)
 
 
 def _draw_knee(axis: "Axes", points: Sequence[SweepPoint], chosen: SweepPoint, tolerance: float, field: str) -> None:
@@ -132,7 +135,29 @@ def _draw_knee(axis: "Axes", points: Sequence[SweepPoint], chosen: SweepPoint, t
     axis.plot(getattr(chosen, field), chosen.ap50, "o", markersize=16, fillstyle="none", color="red", label=label)
 
 
-def _name(axis: "Axes", point: SweepPoint) -> None:
-    ranks = "/".join(str(rank) for rank in point.ranks.values()) or FULL
-    place = (point.parameters, point.ap50)
-    axis.annotate(ranks, place, xytext=(7, -3), textcoords="offset points", fontsize="x-small")
+def _mark_parameters(axis: "Axes", points: Sequence[SweepPoint]) -> None:
+    """A logarithmic axis with ticks at round numbers."""
+    counts = [point.parameters for point in points]
+    axis.set_xscale("log")
+    limits, ticks = axis.get_xlim(), round_between(min(counts), max(counts))
+    axis.set_xticks(ticks, [short(tick) for tick in ticks])
+    axis.minorticks_off()
+    axis.set_xlim(limits)
+
+
+def name_points(axis: "Axes", points: Sequence[SweepPoint]) -> None:
+    """Write ranks beside their points, to the right or below, the first points first, where there is room."""
+    from matplotlib.transforms import Bbox
+
+    spots = axis.transData.transform([(point.parameters, point.ap50) for point in points])
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in spots]
+    for point in points:
+        ranks = "/".join(str(rank) for rank in point.ranks.values()) or FULL
+        for offset in ((9, -3), (5, -14), (5, 9), (-28, 9)):
+            place = (point.parameters, point.ap50)
+            text = axis.annotate(ranks, place, xytext=offset, textcoords="offset points", fontsize="x-small")
+            box = text.get_window_extent()
+            if axis.bbox.containsx(box.x1) and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            text.remove()

@@ -141,7 +141,9 @@ class Bench:
     def _subject(self, recipe: Recipe, adapt: Adapt) -> tuple[Detector, list[Sample]]:
         """What is measured, and the pictures to measure it on, with regions where it needs them."""
         detector, run = self.detector(recipe), self.plan.folder(recipe).path
-        samples = evaluation_samples(detector, self.dataset, self.plan.asked.split, run, self.proposals)
+        samples = evaluation_samples(
+            detector, self.dataset, self.plan.asked.split, run, self.proposals if detector.proposer else None
+        )
         return adapt(self, detector, samples)
 
     def _train(self, recipe: Recipe, folder: RunFolder) -> None:
@@ -155,7 +157,7 @@ class Bench:
                 train_split=asked.train_split,
                 val_split=asked.val_split,
                 backbone_weights=asked.backbone_weights,
-                proposals=self.proposals,
+                proposals=self.proposals if recipe.method in SEARCHING else None,
                 device=asked.device,
                 resume=begun,
                 overwrite=not begun,

@@ -9,6 +9,7 @@ from rcnn.api.compare.record import Record
 from rcnn.report import papers
 from rcnn.report.compare import Column, Section, Table
 from rcnn.report.compare_plots import Bars, Lines
+from rcnn.report.words import counted
 
 
 class Times(NamedTuple):
@@ -108,7 +109,7 @@ def _accuracy(plan: Plan, record: Record, times: Mapping[str, Times]) -> Section
         joined=False,
     )
     pictures = next(iter(found.values())).pictures
-    says = f"On {pictures} pictures of split {plan.asked.split}. The papers' numbers are with VGG16 on COCO."
+    says = f"On {counted(pictures, 'picture')} of split {plan.asked.split}. The papers' numbers are with VGG16 on COCO."
     complete = all(point[0] is not None for (point,) in points.values())
     return Section("accuracy", "Accuracy", says, Table(columns, tuple(rows)), (plot,) if complete else ())
 

@@ -12,7 +12,7 @@ from rcnn.backbones.networks import WEIGHTS
 from rcnn.config import Backbone, Config
 from rcnn.data import Format, Policy
 from rcnn.errors import ConfigError, WeightsError
-from rcnn.presets.overrides import override, preset
+from rcnn.presets.overrides import OPTIONS, override, preset
 from rcnn.runs import RunFolder, read_metadata
 
 METHODS = ("rcnn", "sppnet", "fast-rcnn", "faster-rcnn")
@@ -169,7 +169,8 @@ def _trained(method: str, asked: Asked) -> Config:
         options |= {"training.iterations": 0, "training.rpn_iterations": 0}
     if asked.size is not None:
         options |= {"input.short": asked.size, "input.long": asked.size * 5 // 3}
-    config = override(override(base, None, asked.sets, options), None, asked.sets_for.get(method, ()), {})
+    shared = override(base, None, asked.sets, options, OPTIONS)
+    config = override(shared, None, asked.sets_for.get(method, ()), {})
     if config.model.method != method or config.model.backbone != asked.backbone:
         raise ConfigError("--set model.method, model.backbone: are what --methods and --backbone say; leave them out")
     return config

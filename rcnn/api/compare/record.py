@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rcnn.api.resuming import setting
 from rcnn.errors import ConfigError
 from rcnn.runs import write_text
 
@@ -206,10 +207,23 @@ def refuse_changes(before: Settings, now: Settings) -> None:
     for key in new:
         begun = key.split(".")[1] in before.configs if key.startswith("configs.") else True
         if begun and new[key] != old.get(key):
+            name, advice = _typed(key, old.get(key))
             raise ConfigError(
-                f"--resume: {key.removeprefix('configs.')} is {new[key]}, but the comparison began with "
-                f"{old.get(key)}; resume with that, or begin anew with --overwrite"
+                f"--resume: {name} is {new[key]}, but the comparison began with {old.get(key)}; "
+                f"{advice}, or begin anew with --overwrite"
             )
+
+
+def _typed(key: str, begun: Any) -> tuple[str, str]:
+    """What the command line calls a setting, and what to type so that it is as it was."""
+    group, _, rest = key.partition(".")
+    method, _, name = rest.partition(".")
+    if group == "configs":
+        return rest, f"add --set-for {method}:{setting(name, begun)}"
+    if group == "given":
+        return f"--run {rest}", f"give --run {rest}={begun}" if begun else f"leave --run {rest} out"
+    option = "DATA" if group == "data" else f"--{group.replace('_', '-')}"
+    return option, f"give {option} {begun}" if begun is not None else f"leave {option} out"
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rcnn.api.compare.studies import STUDIES
 from rcnn.api.compare.study import Study
 from rcnn.errors import ConfigError
 from rcnn.report.compare import Section, write_page
+from rcnn.report.words import counted
 from rcnn.runs import RunFolder
 from rcnn.training.journal import Journal
 from rcnn.training.session import Listener, choose_device
@@ -131,10 +132,11 @@ def _facts(record: Record) -> dict[str, str]:
         "data": f"{settings.data}, measured on split {settings.split}",
         "backbone": f"{settings.backbone}, weights: {settings.backbone_weights or 'ImageNet, by torchvision'}",
         "proposals": record.searched.method if record.searched else "the network's own",
-        "machine": f"{machine.processor}, {machine.threads} threads, {machine.device}, {machine.system}",
+        "machine": f"{machine.processor}, {counted(machine.threads, 'thread')}, {machine.device}, {machine.system}",
         "versions": f"rcnn {record.rcnn}, torch {machine.torch}, Python {machine.python}",
         "precision": settings.precision,
         "seed": ", ".join(sorted(seeds)),
-        "times": f"median of {settings.timed} pictures, each measured up to {settings.repeats} times, one at a time",
+        "times": f"median of {counted(settings.timed, 'picture')}, each alone and measured up to "
+        f"{counted(settings.repeats, 'time')}",
         "runs": ", ".join(name.removeprefix("train ") for name in record.pieces if name.startswith("train ")),
     }

@@ -14,6 +14,7 @@ from rcnn.inference.predictor import Detector
 from rcnn.report import papers
 from rcnn.report.compare import Column, Section, Table
 from rcnn.report.compare_plots import Lines
+from rcnn.report.words import amount
 from rcnn.sample import Sample
 
 METHOD = "fast-rcnn"
@@ -26,7 +27,7 @@ COLUMNS = (
     Column("ranks kept", ""),
     Column("mAP (VOC 07), %"),
     Column("AP50, %"),
-    Column("parameters of fc", "{:,}"),
+    Column("parameters of fc", amount),
     Column("regions, ms", "{:,.1f}"),
     Column("a picture, ms", "{:,.1f}"),
     Column("mAP (VOC 07), %", "{:.1f}", True),

@@ -1,0 +1,11 @@
+"""Numbers as people write them."""
+
+
+def counted(number: int, word: str, words: str | None = None) -> str:
+    """So many of something: `1 picture`, `2 pictures`; `words` is a plural that is not formed with an s."""
+    return f"{number:,} {word if number == 1 else words or f'{word}s'}"
+
+
+def amount(number: float) -> str:
+    """A count that is read rather than reckoned with: `13.9 M`, and below a million every digit."""
+    return f"{number / 1e6:,.1f} M" if number >= 1e6 else f"{number:,.0f}"
