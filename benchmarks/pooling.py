@@ -77,55 +77,55 @@ def compare(variants: dict[str, tuple[Pool, Tensor]], rounds: int) -> None:
         print(f"{name:34} forward {forward:6.1f} ms  backward {backward:6.1f} ms  ratio {ratio:5.2f}")
 
 
-def main() -> None:
-    """Measure and print."""
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--regions", type=int, default=300)
     parser.add_argument("--channels", type=int, default=512)
     parser.add_argument("--map", type=int, nargs=2, default=(38, 50), metavar=("HEIGHT", "WIDTH"), help="in cells")
     parser.add_argument("--rounds", type=int, default=20, help="how often each is measured")
     parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def max_pools(base: str, ours: str, other: Pool, pool: Pool, plain: Tensor) -> dict[str, tuple[Pool, Tensor]]:
+    """Another way to pool, and our operator on each layout and type of the features."""
+    last = plain.contiguous(memory_format=torch.channels_last)
+    return {
+        base: (other, plain),
+        f"{ours}, channels first": (pool, plain),
+        f"{ours}, channels last": (pool, last),
+        f"{ours}, channels last, bf16": (pool, last.bfloat16()),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    args = arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     plain = torch.randn(1, args.channels, *args.map)
-    last = plain.contiguous(memory_format=torch.channels_last)
     boxes, levels = random_boxes(args.regions, *args.map), torch.zeros(1, args.regions, dtype=torch.int64)
-    moving = boxes.clone().requires_grad_()
-
-    def pool(features: Tensor) -> Tensor:
-        return roi_pool([features], boxes, levels, (STRIDE,))
-
-    def pyramid(features: Tensor) -> Tensor:
-        return spp([features], boxes, levels, (STRIDE,), BINS)
-
+    strides, moving = (STRIDE,), boxes.clone().requires_grad_()
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
     print(f"{versions}, {args.threads} threads, {os.cpu_count()} cores")
-    compare(
-        {
-            "torchvision.ops.roi_pool": (lambda f: torchvision_roi_pool(f, [boxes[0]], 7, 1 / STRIDE), plain),
-            "roi_pool, channels first": (pool, plain),
-            "roi_pool, channels last": (pool, last),
-            "roi_pool, channels last, bf16": (pool, last.bfloat16()),
-        },
-        args.rounds,
+
+    def theirs(features: Tensor) -> Tensor:
+        return torchvision_roi_pool(features, [boxes[0]], 7, 1 / STRIDE)
+
+    regions = max_pools(
+        "torchvision.ops.roi_pool", "roi_pool", theirs, lambda f: roi_pool([f], boxes, levels, strides), plain
     )
-    compare(
-        {
-            "adaptive_max_pool2d of each crop": (lambda f: spp_of_crops(f, boxes, levels), plain),
-            "spp, channels first": (pyramid, plain),
-            "spp, channels last": (pyramid, last),
-            "spp, channels last, bf16": (pyramid, last.bfloat16()),
-        },
-        max(args.rounds // 5, 1),  # 1,200 small calls a round
-    )
-    compare(
-        {
-            "roi_align, constant boxes": (lambda f: roi_align([f], boxes, levels, (STRIDE,)), last),
-            "roi_align, boxes with a gradient": (lambda f: roi_align([f], moving, levels, (STRIDE,)), last),
-        },
-        args.rounds,
-    )
+    crops, pyramid = (lambda f: spp_of_crops(f, boxes, levels)), (lambda f: spp([f], boxes, levels, strides, BINS))
+    pyramids = max_pools("adaptive_max_pool2d of each crop", "spp", crops, pyramid, plain)
+    last = plain.contiguous(memory_format=torch.channels_last)
+    aligned = {
+        "roi_align, constant boxes": (lambda f: roi_align([f], boxes, levels, strides), last),
+        "roi_align, boxes with a gradient": (lambda f: roi_align([f], moving, levels, strides), last),
+    }
+    compare(regions, args.rounds)
+    compare(pyramids, max(args.rounds // 5, 1))  # 1,200 small calls a round
+    compare(aligned, args.rounds)
 
 
 if __name__ == "__main__":

@@ -158,3 +158,9 @@ def _loop_maxima(features, rows, columns):
                 values[-1].append(best)
                 holders[-1].append(holder)
     return values, holders
+
+
+def maps_in(pictures=2, channels=3, shapes=((9, 17), (6, 10)), dtype=torch.float64, seed=0):
+    """Random features of several levels, [pictures, channels, height, width] each."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(pictures, channels, *shape, generator=generator, dtype=dtype) for shape in shapes]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from oracles import loop_roi_pool, poisoned_memory
+from oracles import loop_roi_pool, maps_in, poisoned_memory
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.ops import roi_pool as torchvision_roi_pool
 
@@ -42,11 +42,6 @@ KERNELS = pytest.mark.parametrize(
 )
 
 
-def pyramid_of(pictures=2, channels=3, shapes=((9, 17), (6, 10)), dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(pictures, channels, *shape, generator=generator, dtype=dtype) for shape in shapes]
-
-
 def regions(dtype=torch.float64):
     """The odd regions; the second picture has them in the other order. And the level of each."""
     boxes = torch.tensor(ODD_REGIONS, dtype=dtype)
@@ -70,7 +65,7 @@ def loops(pyramid, boxes, levels, strides, size):
 @KERNELS
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_odd_regions_agree_with_the_loops(kernel, size):
-    pyramid, (boxes, levels) = pyramid_of(), regions()
+    pyramid, (boxes, levels) = maps_in(), regions()
     assert torch.equal(kernel(pyramid, boxes, levels, STRIDES, size), loops(pyramid, boxes, levels, STRIDES, size)[0])
 
 
@@ -78,7 +73,7 @@ def test_odd_regions_agree_with_the_loops(kernel, size):
 @pytest.mark.parametrize("size", [2, 7])
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_gradient_goes_to_the_first_cell_that_holds_the_maximum(kernel, size, tied):
-    pyramid, (boxes, levels) = pyramid_of(), regions()
+    pyramid, (boxes, levels) = maps_in(), regions()
     pyramid = [(level.round() if tied else level).requires_grad_() for level in pyramid]
     grads = torch.autograd.grad(kernel(pyramid, boxes, levels, STRIDES, size).sum(), pyramid)
     for grad, expected in zip(grads, loops(pyramid, boxes, levels, STRIDES, size)[1], strict=True):
@@ -122,7 +117,7 @@ def test_gradients_are_torchvisions():
 
 
 def test_gradients_are_those_of_finite_differences():
-    pyramid, (boxes, levels) = [level.requires_grad_() for level in pyramid_of(channels=1)], regions()
+    pyramid, (boxes, levels) = [level.requires_grad_() for level in maps_in(channels=1)], regions()
     assert torch.autograd.gradcheck(lambda *maps: roi_pool(maps, boxes, levels, STRIDES, 2), pyramid)
 
 
@@ -136,7 +131,7 @@ def test_the_worked_example_of_a_tall_region_on_a_small_map():
 
 
 def test_both_kernels_name_the_same_winners_and_scatter_alike():
-    pyramid, (boxes, levels) = [level.round() for level in pyramid_of()], regions()
+    pyramid, (boxes, levels) = [level.round() for level in maps_in()], regions()
     bins = roi_pool_bins(shapes_of(pyramid), boxes, levels, STRIDES, 3)
     pooled, winners = bin_max_numba(pyramid, levels, bins)
     other, others = bin_max_windows(pyramid, levels, bins)
@@ -150,7 +145,7 @@ def test_both_kernels_name_the_same_winners_and_scatter_alike():
 
 
 def test_the_number_of_threads_changes_nothing():
-    pyramid, (boxes, levels) = [level.requires_grad_() for level in pyramid_of(channels=5)], regions()
+    pyramid, (boxes, levels) = [level.requires_grad_() for level in maps_in(channels=5)], regions()
     results, before = [], torch.get_num_threads()
     try:
         for threads in (1, 3, 8):
@@ -166,7 +161,7 @@ def test_the_number_of_threads_changes_nothing():
 @KERNELS
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_exact(kernel, dtype):
-    pyramid, (boxes, levels) = [level.to(dtype) for level in pyramid_of()], regions(torch.float32)
+    pyramid, (boxes, levels) = [level.to(dtype) for level in maps_in()], regions(torch.float32)
     pooled = kernel(pyramid, boxes, levels, STRIDES, 3)
     assert pooled.dtype == dtype
     assert torch.equal(pooled.float(), kernel([level.float() for level in pyramid], boxes, levels, STRIDES, 3))
@@ -184,12 +179,12 @@ def test_the_gradient_of_many_regions_on_one_cell_is_not_lost_in_half_precision(
 @pytest.mark.parametrize(("pictures", "count"), [(0, 4), (2, 0), (0, 0)])
 def test_no_pictures_or_no_regions_give_no_features(kernel, pictures, count):
     levels = torch.zeros(pictures, count, dtype=torch.int64)
-    pooled = kernel(pyramid_of(pictures), torch.zeros(pictures, count, 4), levels, STRIDES)
+    pooled = kernel(maps_in(pictures), torch.zeros(pictures, count, 4), levels, STRIDES)
     assert pooled.shape == (0, 3, 7, 7)
 
 
 def test_no_regions_give_a_gradient_of_zero():
-    pyramid = [level.requires_grad_() for level in pyramid_of()]
+    pyramid = [level.requires_grad_() for level in maps_in()]
     roi_pool(pyramid, torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.int64), STRIDES).sum().backward()
     assert all(level.grad is not None and not level.grad.any() for level in pyramid)
 
@@ -197,7 +192,7 @@ def test_no_regions_give_a_gradient_of_zero():
 @KERNELS
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_region_that_is_not_finite_leaves_the_others_alone(kernel, value):
-    pyramid, (boxes, levels) = pyramid_of(), regions()
+    pyramid, (boxes, levels) = maps_in(), regions()
     expected = kernel(pyramid, boxes, levels, STRIDES, 3)
     boxes[0, 3], boxes[1, 0, 2] = value, value
     pooled = kernel(pyramid, boxes, levels, STRIDES, 3)
@@ -211,7 +206,7 @@ def test_a_region_that_is_not_finite_leaves_the_others_alone(kernel, value):
 
 @KERNELS
 def test_poisoned_memory_does_not_show(kernel):
-    pyramid, (boxes, levels) = [level.requires_grad_() for level in pyramid_of()], regions()
+    pyramid, (boxes, levels) = [level.requires_grad_() for level in maps_in()], regions()
     with poisoned_memory():
         pooled = kernel(pyramid, boxes, levels, STRIDES, 3)
         grads = torch.autograd.grad(pooled.square().sum(), pyramid)
@@ -221,7 +216,7 @@ def test_poisoned_memory_does_not_show(kernel):
 
 
 def test_a_picture_alone_gives_what_it_gives_in_a_batch():
-    pyramid, (boxes, levels) = pyramid_of(), regions()
+    pyramid, (boxes, levels) = maps_in(), regions()
     together = roi_pool(pyramid, boxes, levels, STRIDES).unflatten(0, (2, -1))
     for n in range(2):
         alone = roi_pool([level[n : n + 1] for level in pyramid], boxes[n : n + 1], levels[n : n + 1], STRIDES)
@@ -229,7 +224,7 @@ def test_a_picture_alone_gives_what_it_gives_in_a_batch():
 
 
 def test_the_operators_keep_their_contract_with_pytorch():
-    pyramid, (boxes, levels) = [level.requires_grad_() for level in pyramid_of()], regions()
+    pyramid, (boxes, levels) = [level.requires_grad_() for level in maps_in()], regions()
     torch.library.opcheck(torch.ops.rcnn.roi_pool.default, (pyramid, boxes, levels, [8.0, 13.5], 2))
     winners = torch.randint(-1, 30, (20, 4, 3), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
     torch.library.opcheck(torch.ops.rcnn.bin_max_backward.default, (torch.randn(20, 3, 4), winners, 30))
@@ -247,7 +242,7 @@ def test_fake_tensors_on_a_gpu_have_the_right_shapes():
 
 
 def test_it_compiles_as_one_graph_with_its_gradient():
-    pyramid, (boxes, levels) = [level.requires_grad_() for level in pyramid_of()], regions()
+    pyramid, (boxes, levels) = [level.requires_grad_() for level in maps_in()], regions()
     results = []
     for kernel in (roi_pool, torch.compile(roi_pool, fullgraph=True, backend="aot_eager")):
         pooled = kernel(pyramid, boxes, levels, STRIDES)

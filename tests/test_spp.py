@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from oracles import loop_spp, poisoned_memory
+from oracles import loop_spp, maps_in, poisoned_memory
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import adaptive_max_pool2d
 
@@ -40,11 +40,6 @@ def windows(pyramid, boxes, levels, strides, bins=BINS):
 KERNELS = pytest.mark.parametrize("kernel", [spp, windows, spp_reference], ids=["fast", "windows", "reference"])
 
 
-def pyramid_of(pictures=2, channels=3, shapes=((9, 17), (6, 10)), dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(pictures, channels, *shape, generator=generator, dtype=dtype) for shape in shapes]
-
-
 def regions(dtype=torch.float64):
     """The odd regions; the second picture has them in the other order. And the level of each."""
     boxes = torch.tensor(ODD_REGIONS, dtype=dtype)
@@ -67,14 +62,14 @@ def loops(pyramid, boxes, levels, strides, bins):
 @KERNELS
 @pytest.mark.parametrize("bins", [(1,), (2, 5), BINS])
 def test_odd_regions_agree_with_the_loops(kernel, bins):
-    pyramid, (boxes, levels) = pyramid_of(), regions()
+    pyramid, (boxes, levels) = maps_in(), regions()
     assert torch.equal(kernel(pyramid, boxes, levels, STRIDES, bins), loops(pyramid, boxes, levels, STRIDES, bins)[0])
 
 
 @pytest.mark.parametrize("kernel", [spp, spp_reference], ids=["fast", "reference"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_gradient_goes_to_the_first_cell_that_holds_the_maximum(kernel, tied):
-    pyramid, (boxes, levels) = pyramid_of(), regions()
+    pyramid, (boxes, levels) = maps_in(), regions()
     pyramid = [(level.round() if tied else level).requires_grad_() for level in pyramid]
     grads = torch.autograd.grad(kernel(pyramid, boxes, levels, STRIDES).sum(), pyramid)
     for grad, expected in zip(grads, loops(pyramid, boxes, levels, STRIDES, BINS)[1], strict=True):
@@ -83,7 +78,7 @@ def test_the_gradient_goes_to_the_first_cell_that_holds_the_maximum(kernel, tied
 
 @KERNELS
 def test_a_region_of_whole_cells_is_torchs_adaptive_pooling_of_its_crop(kernel):
-    (features,) = pyramid_of(1, shapes=((20, 30),))
+    (features,) = maps_in(1, shapes=((20, 30),))
     boxes = torch.tensor([[[48.0, 32.0, 320.0, 240.0]]], dtype=torch.float64)
     crop = features[:, :, 2:14, 3:19]  # from the cell after the first edge's, to the cell before the last edge's
     expected = torch.cat([adaptive_max_pool2d(crop, n).flatten(2) for n in BINS], dim=2)
@@ -112,14 +107,14 @@ def test_the_projection_counts_as_the_paper_does(low, high, first, count):
 
 
 def test_gradients_are_those_of_finite_differences():
-    pyramid, (boxes, levels) = [level.requires_grad_() for level in pyramid_of(channels=1)], regions()
+    pyramid, (boxes, levels) = [level.requires_grad_() for level in maps_in(channels=1)], regions()
     assert torch.autograd.gradcheck(lambda *maps: spp(maps, boxes, levels, STRIDES, (1, 3)), pyramid)
 
 
 @KERNELS
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_exact(kernel, dtype):
-    pyramid, (boxes, levels) = [level.to(dtype) for level in pyramid_of()], regions(torch.float32)
+    pyramid, (boxes, levels) = [level.to(dtype) for level in maps_in()], regions(torch.float32)
     pooled = kernel(pyramid, boxes, levels, STRIDES)
     assert pooled.dtype == dtype
     assert torch.equal(pooled.float(), kernel([level.float() for level in pyramid], boxes, levels, STRIDES))
@@ -129,11 +124,11 @@ def test_half_precision_is_exact(kernel, dtype):
 @pytest.mark.parametrize(("pictures", "count"), [(0, 4), (2, 0), (0, 0)])
 def test_no_pictures_or_no_regions_give_no_features(kernel, pictures, count):
     levels = torch.zeros(pictures, count, dtype=torch.int64)
-    assert kernel(pyramid_of(pictures), torch.zeros(pictures, count, 4), levels, STRIDES).shape == (0, 3, 50)
+    assert kernel(maps_in(pictures), torch.zeros(pictures, count, 4), levels, STRIDES).shape == (0, 3, 50)
 
 
 def test_no_regions_give_a_gradient_of_zero():
-    pyramid = [level.requires_grad_() for level in pyramid_of()]
+    pyramid = [level.requires_grad_() for level in maps_in()]
     spp(pyramid, torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.int64), STRIDES).sum().backward()
     assert all(level.grad is not None and not level.grad.any() for level in pyramid)
 
@@ -141,7 +136,7 @@ def test_no_regions_give_a_gradient_of_zero():
 @KERNELS
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_region_that_is_not_finite_leaves_the_others_alone(kernel, value):
-    pyramid, (boxes, levels) = pyramid_of(), regions()
+    pyramid, (boxes, levels) = maps_in(), regions()
     expected = kernel(pyramid, boxes, levels, STRIDES)
     boxes[0, 3], boxes[1, 0, 2] = value, value
     pooled = kernel(pyramid, boxes, levels, STRIDES)
@@ -153,7 +148,7 @@ def test_a_region_that_is_not_finite_leaves_the_others_alone(kernel, value):
 
 @KERNELS
 def test_poisoned_memory_does_not_show(kernel):
-    pyramid, (boxes, levels) = [level.requires_grad_() for level in pyramid_of()], regions()
+    pyramid, (boxes, levels) = [level.requires_grad_() for level in maps_in()], regions()
     with poisoned_memory():
         pooled = kernel(pyramid, boxes, levels, STRIDES)
         grads = torch.autograd.grad(pooled.square().sum(), pyramid)
@@ -163,7 +158,7 @@ def test_poisoned_memory_does_not_show(kernel):
 
 
 def test_the_operator_keeps_its_contract_with_pytorch():
-    pyramid, (boxes, levels) = [level.requires_grad_() for level in pyramid_of()], regions()
+    pyramid, (boxes, levels) = [level.requires_grad_() for level in maps_in()], regions()
     torch.library.opcheck(torch.ops.rcnn.spp.default, (pyramid, boxes, levels, [8.0, 13.5], [1, 2]))
 
 
@@ -179,7 +174,7 @@ def test_fake_tensors_on_a_gpu_have_the_right_shapes():
 
 
 def test_it_compiles_as_one_graph_with_its_gradient():
-    pyramid, (boxes, levels) = [level.requires_grad_() for level in pyramid_of()], regions()
+    pyramid, (boxes, levels) = [level.requires_grad_() for level in maps_in()], regions()
     results = []
     for kernel in (spp, torch.compile(spp, fullgraph=True, backend="aot_eager")):
         pooled = kernel(pyramid, boxes, levels, STRIDES)
