@@ -12,18 +12,29 @@ begin() { # how to begin or go on with a run in folder $1
     if [[ -e $1/last.safetensors || -e $1/compare.json ]]; then echo --resume; else echo --overwrite; fi
 }
 
-scheme() { # a training scheme on BCCD, measured on its test pictures
+scheme() { # a training scheme on BCCD, its best epoch chosen on val, measured on its test pictures
     local run=$out/bccd-$1
     rcnn train "$data/bccd" --scheme "$1" --out "$run" $(begin "$run") --backbone-weights "$weights" --bad-boxes drop \
-        --train-split trainval --val-split none --size 320 --epochs 8 --batch 4
+        --size 256 --epochs 6 --batch 4
     rcnn evaluate "$run" "$data/bccd" --json "$run.json"
+}
+
+truncated() { # the knee of the joint run, chosen on val and measured on test
+    local run=$out/bccd-approximate-joint svd
+    rcnn compress "$run" --sweep "$data/bccd" --out "$out/svd" --overwrite
+    svd=$(python -c 'import json, sys; print(",".join(f"{k}={v}" for k, v in json.load(open(sys.argv[1]))["knee"]["ranks"].items()))' "$out/svd/sweep.json")
+    [[ -n $svd ]] || { echo "no truncation is borne"; return; }
+    rcnn compress "$run" --svd "$svd" --out "$run-svd" --overwrite
+    rcnn evaluate "$run-svd" "$data/bccd" --json "$run-svd.json"
 }
 
 for part in "${@:-compare}"; do
     case $part in
-        compare) rcnn compare "$data/raccoon" --out "$out/compare" $(begin "$out/compare") --backbone-weights "$weights" ;;
+        compare)
+            rcnn compare "$data/raccoon" --out "$out/compare" $(begin "$out/compare") --backbone-weights "$weights" \
+                --size 400 --epochs 8 --set-for rcnn:training.epochs=4 --precision fp32 ;;
         schemes) for one in approximate-joint 4-step exact-joint; do scheme "$one"; done ;;
-        svd) rcnn compress "$out/bccd-approximate-joint" --sweep "$data/bccd" --split test --out "$out/svd" --overwrite ;;
+        svd) truncated ;;
         recall)
             rcnn propose "$data/raccoon" --out "$out/raccoon.safetensors" --overwrite
             rcnn propose "$data/raccoon" --recall "$out/raccoon.safetensors" --out "$out/recall.png" --overwrite ;;

@@ -19,7 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -34,12 +34,12 @@ from rcnn import build
 from rcnn.compression.svd import parameters
 from rcnn.config import Config, InputSettings
 from rcnn.data.picture import resolve
-from rcnn.data.preprocess import Preprocess, lay_out
 from rcnn.errors import RcnnError
+from rcnn.inference.predictor import Detector, Proposer
 from rcnn.methods import Method
 from rcnn.presets import PRESETS
 from rcnn.runs import write_text
-from rcnn.structures import Batch, Proposals
+from rcnn.structures import Batch
 
 PARTS = {
     "rcnn": "R-CNN",
@@ -50,7 +50,7 @@ PARTS = {
 }
 ASPECTS = (5 / 3, 4 / 3, 3 / 2)
 """Width over height of the made-up pictures, in turn."""
-CLASSES = 20
+NAMES = tuple(f"class {number}" for number in range(20))
 SCALES = (480, 576, 688, 864, 1200)
 RANKS = (1024, 256)
 LEAST_SIDE = 20.0
@@ -157,34 +157,25 @@ def regions(count: int, height: int, width: int, seed: int) -> Float[np.ndarray,
     return np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
 
 
-def batch_of(picture: UInt8[np.ndarray, "H W 3"], boxes: Float[np.ndarray, "P 4"], preprocess: Preprocess) -> Batch:
-    """A picture and its regions as a network takes them."""
-    size = picture.shape[0], picture.shape[1]
-    resized = preprocess.resized(size)
-    batch = lay_out([preprocess.prepare(picture, resized)], [size], preprocess.canvas(resized), 1)
-    scale = np.array([resized[1] / size[1], resized[0] / size[0]] * 2, np.float32)
-    places = torch.from_numpy(boxes * scale)[None]
-    return replace(batch, proposals=Proposals(places, torch.ones(places.shape[:2]), places[..., 0] >= 0))
-
-
 class Benchmark:
     """The networks, and what is done with them."""
 
     def __init__(self, parts: Sequence[str], size: int, bf16: bool) -> None:
         self.size, self.bf16 = size, bf16
         self.models: dict[str, Method] = {}
-        self.preprocess: dict[str, Preprocess] = {}
+        self.detectors: dict[str, Detector] = {}
         for part in dict.fromkeys(("fast", *parts)):  # Fast R-CNN's convolutions are the yardstick
             config = build.resolved(configuration(part, size), pretrained=False)
-            model, _ = build.detector(config, CLASSES)
-            self.models[part], self.preprocess[part] = model.eval(), build.preprocess(config.input)
+            model, _ = build.detector(config, len(NAMES))
+            self.models[part] = model.eval()
+            self.detectors[part] = Detector(model, build.preprocess(config.input), NAMES)
 
     def measure(
         self, part: str, picture: UInt8[np.ndarray, "H W 3"], boxes: Float[np.ndarray, "P 4"], measured: int
     ) -> tuple[float, float, float]:
         """Billions of multiply-adds, seconds, and the convolutions' rate, of the first `measured` regions."""
-        model, preprocess = self.models[part], self.preprocess[part]
-        few, batch = (batch_of(picture, boxes[:count], preprocess) for count in (FEW, measured))
+        model = self.models[part]
+        few, batch = (self._batch(part, picture, boxes[:count]) for count in (FEW, measured))
         self._seconds(lambda: model(few))
         before = self._rate(picture)
         with counting(model) as tally:
@@ -204,10 +195,15 @@ class Benchmark:
         counts = [parameters(head.layers) for head in heads]
         return Layers((counts[0], counts[1]), (whole, truncated))
 
+    def _batch(self, part: str, picture: UInt8[np.ndarray, "H W 3"], boxes: Float[np.ndarray, "P 4"]) -> Batch:
+        """The picture with exactly these regions: more places than regions would be work that is not counted."""
+        detector = self.detectors[part]
+        detector.proposer = Proposer("fast", len(boxes))
+        return detector.batch_of(picture, boxes)
+
     def _rate(self, picture: UInt8[np.ndarray, "H W 3"]) -> float:
         """Billions of multiply-adds a second in VGG16's convolutions of the whole picture."""
-        model = self.models["fast"]
-        images = batch_of(picture, np.zeros((0, 4), np.float32), self.preprocess["fast"]).images
+        model, images = self.models["fast"], self.detectors["fast"].batch_of(picture).images
         with counting(model) as tally:
             seconds = self._seconds(lambda: model.features(images))
         return tally.total / 1e9 / seconds

@@ -42,6 +42,7 @@ class AnchorGrid(nn.Module):
     def __init__(self, sizes: Sequence[Sequence[float]], ratios: Sequence[float]) -> None:
         super().__init__()
         self.per_cell = len(sizes[0]) * len(ratios)
+        self.levels = len(sizes)
         for level, sides in enumerate(sizes):
             self.register_buffer(f"shapes{level}", anchor_shapes(sides, ratios), persistent=False)
 

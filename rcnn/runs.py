@@ -14,6 +14,8 @@ from torch import Tensor
 from rcnn.errors import ConfigError, WeightsError
 
 FORMAT_VERSION = 1
+REPRODUCED = "reproduce.json"
+"""What `rcnn reproduce` says of a run, in its folder."""
 _KEY = "rcnn"  # safetensors' metadata maps strings to strings: all of ours is one JSON text under this key
 
 
@@ -55,12 +57,17 @@ class RunFolder:
 
     @property
     def features(self) -> Path:
-        """Features of all regions, from which machines and regressors are solved for."""
+        """Features of all regions, from which SVMs and box regressors are solved for."""
         return self.path / "features.bin"
 
     def proposals(self, stage: str) -> Path:
         """What the network itself proposed before a stage."""
         return self.path / f"proposals-{stage}.safetensors"
+
+    @property
+    def truncated(self) -> Path:
+        """The run that `rcnn reproduce` makes of this one by truncation."""
+        return self.path / "svd"
 
     @property
     def events(self) -> Path:
@@ -98,6 +105,9 @@ class RunFolder:
                 unfinished.unlink()
         for file in self.events.glob("events.out.tfevents.*"):
             file.unlink()
+        (self.path / REPRODUCED).unlink(missing_ok=True)
+        if self.truncated.is_dir():
+            RunFolder(self.truncated)._clear()
 
     def append_metrics(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add lines to the metrics."""

@@ -1,6 +1,9 @@
 import logging
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import typer
@@ -176,6 +179,24 @@ def test_the_library_logs_plain_lines_on_stderr_once(command, capsys):
         assert main(["try"]) == 0
         output = capsys.readouterr()
         assert (output.out, output.err) == ("", "epoch 1 of 3\n")
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(command):
+    seen = []
+
+    def attempt() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            seen.append("saved")
+            raise
+
+    command(attempt)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["try"]) == 130
+    assert seen == ["saved"]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_reader_that_leaves_is_no_error():

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from rcnn import api
+from rcnn.api import sweeping
 from rcnn.api.compressing import compress
 from rcnn.api.sweeping import TOGETHER, grid, least_ranks, sweep
+from rcnn.cli import compress as compress_command
 from rcnn.cli import main
 from rcnn.cli.compress import show_sweep
 from rcnn.errors import ConfigError, RcnnError
@@ -172,6 +174,31 @@ def test_a_sweep_measures_draws_and_names_a_command_that_works(run, voc, tmp_pat
     program, *command = shlex.split(facts["command"])
     assert program == "rcnn"
     assert main([*command[:-1], str(tmp_path / "taken")]) == 0
+
+
+def test_an_interrupted_sweep_measures_no_point_twice(run, voc, tmp_path, monkeypatch, capsys):
+    out, told = tmp_path / "sweep", []
+
+    def tell(point):
+        told.append(point.ranks)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    command = words("compress", run, "--sweep", voc, "--out", out, "--points", "2", "--repeats", "1", "--device", "cpu")
+    monkeypatch.setattr(compress_command, "_tell", tell)
+    assert main(command) == 130
+    assert len(json.loads((out / "points.json").read_text())["points"]) == 3
+    measured, accuracy = [], sweeping.Study.accuracy
+    monkeypatch.setattr(
+        sweeping.Study, "accuracy", lambda self, path, ranks: measured.append(ranks) or accuracy(self, path, ranks)
+    )
+    assert main([*command, "--resume", "--split", "test"]) == 2
+    assert "began with another split; give the same" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 0
+    assert told[:3] == told[3:6]
+    assert measured == told[6:]
+    assert not (out / "points.json").exists()
+    assert len(json.loads((out / "sweep.json").read_text())["points"]) == len(told) - 3
 
 
 def test_the_ranks_and_numbers_of_a_sweep_fit_a_narrow_terminal_whole(capsys):

@@ -51,6 +51,18 @@ def test_options_win_over_sets_and_sets_over_the_file(tmp_path):
     assert (training.epochs, training.batch, training.seed, training.lr) == (3, 5, 7, Config().training.lr)
 
 
+def test_epochs_take_the_place_of_a_presets_iterations():
+    start = preset("faster-rcnn-vgg16").training
+    assert (start.iterations, start.rpn_iterations) == (40_000, 80_000)
+    for sets, options in ((["epochs=3"], {}), ([], {"training.epochs": 3})):
+        training = override(preset("faster-rcnn-vgg16"), None, sets, options).training
+        assert (training.epochs, training.iterations, training.rpn_iterations) == (3, 0, 0)
+    training = override(preset("faster-rcnn-vgg16"), None, ["rpn_epochs=3"], {}).training
+    assert (training.iterations, training.rpn_iterations) == (40_000, 0)
+    training = override(preset("faster-rcnn-vgg16"), None, ["epochs=3", "training.iterations=7"], {}).training
+    assert (training.epochs, training.iterations, training.rpn_iterations) == (3, 7, 0)
+
+
 def test_a_partial_file_leaves_the_rest_of_the_preset(tmp_path):
     start = preset("demo")
     config = override(start, written(tmp_path, "model:\n  rpn:\n    nms: 0.8\n  head:\n"), [], {})

@@ -153,8 +153,8 @@ def test_every_setting_that_is_not_the_default_is_on_the_page_with_its_value(pre
 @pytest.mark.parametrize("name", ROWS)
 def test_what_a_row_changes_is_on_the_page(name):
     section = next(text for text in sections().values() if ROWS[name].preset in presets_of(text))
-    machines = sections()["R-CNN"]
-    assert [key for key in ROWS[name].changes if f"`{key}`" not in section + machines] == []
+    rcnn = sections()["R-CNN"]
+    assert [key for key in ROWS[name].changes if f"`{key}`" not in section + rcnn] == []
 
 
 @pytest.mark.parametrize("line", LINES, ids=[f"{line.section}: {line.what}" for line in LINES])

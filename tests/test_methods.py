@@ -1,16 +1,19 @@
 """The contract of all four methods: they train, go on, are measured and predict by the same commands."""
 
+import itertools
 import json
 import os
 import signal
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, Silent, prepare, rows_of, same_tensors, shape_data, shape_sample, write_voc
+from conftest import Silent, prepare, rows_of, same_tensors, shape_data, shape_sample, write_voc
+from method_variants import METHODS, regions_near, settings_of
 from torch.nn.functional import pad
 
 from rcnn import api, build
@@ -22,51 +25,14 @@ from rcnn.inference import predictor
 from rcnn.presets.overrides import override, preset
 from rcnn.proposals.files import ProposalTable, write_proposals
 from rcnn.runs import read_tensors, write_tensors
-from rcnn.sample import DataSet, Sample
+from rcnn.sample import Sample
 from rcnn.structures import Proposals, unpad
+from rcnn.training import extraction
 from rcnn.training.optim import OptimizerSettings, make_optimizer
 from rcnn.training.schemes import Fit
 from rcnn.training.session import Stopped
 
-MACHINES = {"model.head.classifier": "svm", "model.head.ridge": True, "model.head.box_loss": 0.0}
-SPP = MACHINES | {"model.method": "sppnet", "model.neck": "none", "model.head.bins": [1, 2, 3]}
-FAST = {"model.method": "fast-rcnn"}
-SCALES = {"model.neck": "none", "model.image_scales": [32, 48, 64]}
-ONE_MAP = {"model.neck": "none", "model.rpn.anchor_sizes": [[12, 20, 32, 48]]}
-METHODS = {
-    "rcnn": MACHINES
-    | {"model.method": "rcnn", "model.neck": "none", "model.head.pool": 2}
-    | {"model.head.crop": 32, "model.head.context": 2, "model.head.chunk": 7, "model.head.dropout": 0.5},
-    "sppnet": SPP,
-    "sppnet at three scales": SPP | SCALES,
-    "fast-rcnn": FAST,
-    "fast-rcnn, max": FAST | {"model.neck": "none", "model.head.pooling": "max", "model.head.dropout": 0.5},
-    "fast-rcnn at three scales": FAST | SCALES,
-    "fast-rcnn, max, at three scales": FAST | SCALES | {"model.head.pooling": "max"},
-    "fast-rcnn, svm": FAST | {"model.head.classifier": "svm"},
-    "fast-rcnn, measured": FAST | {"model.head.measured_boxes": True},
-    "fast-rcnn, stage-wise": FAST | {"training.scheme": "stage-wise", "model.head.dropout": 0.5},
-    "faster-rcnn": {},
-    "faster-rcnn, one map": ONE_MAP,
-    "faster-rcnn, exact": {"training.scheme": "exact-joint"},
-    "faster-rcnn, 4-step": {"training.scheme": "4-step"},
-}
-SHORT = {"training.epochs": 2, "training.lr": 3e-3, "training.warmup": 0, "model.proposals.test": 30}
 TIMES = ("seconds", "images_per_second", "seconds_waiting_for_data")
-
-
-def settings_of(name):
-    return TINY | SHORT | METHODS[name]
-
-
-def regions_near(sample, count=20):
-    """Boxes around the objects of a sample, and anywhere, drawn from its name."""
-    rng = np.random.default_rng(list(sample.id.encode()))
-    height, width, _ = sample.picture.shape
-    corner, side = rng.uniform(0, (width - 24, height - 24), (count, 2)), rng.uniform(8, 24, (count, 2))
-    near = [box + rng.uniform(-4, 4, (4, 4)) for box in sample.boxes]
-    boxes = np.concatenate((*near, np.concatenate((corner, corner + side), axis=1)))
-    return boxes.clip(0, (width, height, width, height)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -183,6 +149,8 @@ def test_a_run_that_is_stopped_in_every_stage_ends_bitwise_the_same(trained, tmp
         stops.interrupt("solving", KeyboardInterrupt)
         return ridge(*arguments)
 
+    clock = itertools.count(step=500)  # seconds a picture
+    monkeypatch.setattr(extraction, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     monkeypatch.setattr(workshop, "extract", extract_some)
     monkeypatch.setattr(workshop, "train_regressors", regress)
     out, starts = tmp_path / "run", 0
@@ -193,6 +161,8 @@ def test_a_run_that_is_stopped_in_every_stage_ends_bitwise_the_same(trained, tmp
         except (Stopped, KeyboardInterrupt, MemoryError):
             starts += 1
     stages = list(dict.fromkeys(row["stage"] for row in rows_of(out)))
+    told = {row["stage"]: row["seconds"] for row in rows_of(out) if "seconds" in row}
+    assert 1000 <= told.get("svm", 1000) < 2000  # what the process did that was stopped counts, and once
     learned = [stage for stage in stages if stage not in ("svm", "ridge")]
     wanted = {(stage, "begin") for stage in stages[1:]}
     wanted |= {(stage, what) for stage in learned for what in ("crash", "signal")}
@@ -213,7 +183,7 @@ def test_a_run_that_has_ended_stays_as_it_is(trained, quiet_log):
     assert {file.name: file.read_bytes() for file in trained.out.iterdir() if file.is_file()} == before
 
 
-def test_a_state_from_before_the_machines_are_solved_for_is_no_detector(trained, tmp_path):
+def test_a_state_from_before_the_svms_are_solved_for_is_no_detector(trained, tmp_path):
     if trained.config.model.head.classifier != "svm":
         pytest.skip("every state of it is a detector")
     tensors, metadata = read_tensors(trained.out / "last.safetensors")
@@ -235,6 +205,21 @@ def test_the_commands_measure_and_predict(trained, tmp_path, monkeypatch, quiet_
     assert main(["predict", str(out), pictures, *words, *common]) == 0
     assert len(list((tmp_path / "drawn").iterdir())) == 3
     assert {row["category_name"] for row in json.loads(found.read_text())} <= {"disc", "square"}
+
+
+def test_any_number_of_proposals_is_looked_at(trained, tmp_path, quiet_log):
+    every = {"model.detections.score": 0.0, "model.detections.nms": 1.0, "model.detections.maximum": 1000}
+    tensors, metadata = read_tensors(trained.out / "model.safetensors")
+    metadata["config"] = override(trained.config, None, (), every).model_dump(mode="json")
+    write_tensors(tmp_path / "all.safetensors", tensors, metadata)
+    regions = ["--proposals", str(trained.proposals)] if trained.proposals else []
+    picture, found = str(trained.data / "JPEGImages" / "test0.png"), tmp_path / "found.json"
+    counts = []
+    for number in ([], ["--max-proposals", "3"]):
+        words = [str(tmp_path / "all.safetensors"), picture, "--out", str(tmp_path / "drawn"), "--json", str(found)]
+        assert main(["predict", *words, "--score", "0", "--device", "cpu", *regions, *number]) == 0
+        counts.append(len(json.loads(found.read_text())))
+    assert counts[1] <= 3 * 2 < counts[0]
 
 
 def test_a_trained_detector_keeps_the_contract(trained, samples, quiet_log):
@@ -365,25 +350,3 @@ def test_without_a_file_regions_are_searched_for(tmp_path, monkeypatch, quiet_lo
     assert main(["train", str(data), "--out", str(out), *words]) == 0
     assert main(["evaluate", str(out), str(data), "--split", "train", "--device", "cpu"]) == 0
     assert main(["predict", str(out), str(data / "JPEGImages"), "--out", str(tmp_path / "drawn")]) == 0
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (FAST | {"training.scheme": "4-step"}, "4-step is no scheme of fast-rcnn; choose auto, multi-task, stage-wise"),
-        ({"model.head.classifier": "svm"}, "svm has no stage in faster-rcnn"),
-        (FAST | {"model.head.classifier": "svm", "training.scheme": "stage-wise"}, "svm has no stage in fast-rcnn"),
-        ({"model.head.measured_boxes": True}, "faster-rcnn has no proposals before it trains"),
-        (FAST | {"training.scheme": "stage-wise", "model.head.box_loss": 0.0}, "stage-wise training ends with the box"),
-        ({"training.scheme": "exact-joint", "model.head.pooling": "max"}, "gives boxes no gradient"),
-        (FAST | {"model.head.box_loss": 0.0}, "nothing teaches the deltas that move the boxes"),
-        ({"model.method": "rcnn", "model.head.crop": 32, "model.head.context": 16}, "leave nothing of a crop of 32"),
-    ],
-)
-def test_settings_that_cannot_be_meant_are_refused_before_anything_is_written(tmp_path, settings, message):
-    config = override(preset("demo"), None, (), TINY | settings)
-    samples = [replace(sample, proposals=regions_near(sample)) for sample in shape_data(1, 0).splits["train"]]
-    with pytest.raises(ConfigError, match=message) as caught:
-        prepare(DataSet({"train": samples}, ("disc", "square")), tmp_path / "run", config, val_split="none")
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "run").exists()

@@ -161,6 +161,9 @@ WRONG = {
     "recall of a text": ("{flat} --out {tmp}/new.png --recall {tmp}/file", "file: not a whole safetensors file"),
     "recall of other data": ("{flat} --out {tmp}/new.png --recall {tmp}/part", "has no proposals in the file"),
     "existing file": ("{flat} --out {tmp}/file", "exists; pass --overwrite"),
+    "no safetensors": ("{flat} --out {tmp}/new.json", "give --out a name such as new.safetensors"),
+    "numbers over their source": ("{flat} --out {tmp}/some.png --recall {tmp}/some.json", "and is to be measured"),
+    "existing plot": ("{flat} --out {tmp}/plot.png --recall {tmp}/part", "plot.png: exists; pass --overwrite"),
     "folder": ("{flat} --out {tmp}", "give --out the name of a file"),
     "inside of a file": ("{flat} --out {tmp}/file/new", "inside of a file"),
     "unknown split": ("{flat} --out {tmp}/new --split tset", "did you mean 'test'?"),
@@ -174,7 +177,8 @@ WRONG = {
 @pytest.mark.parametrize("words", WRONG)
 def test_wrong_input_is_one_line_and_writes_nothing(words, flat, tmp_path, capsys):
     line, message = WRONG[words]
-    (tmp_path / "file").write_text("text")
+    for name in ("file", "plot.png", "some.json"):
+        (tmp_path / name).write_text("text")
     write_proposals(tmp_path / "part", ProposalTable("x", {}, {"p0": np.zeros((0, 4))}, {"p0": np.zeros(0)}))
     before = set(tmp_path.rglob("*"))
     assert main(["propose", *line.format(flat=flat, tmp=tmp_path).split()]) == 2

@@ -185,6 +185,7 @@ def test_a_run_that_has_ended_is_left_as_it_is(ended):
         ({"lr": 0.5}, {}, r"training\.lr is 0\.5, but the run began with 0\.001"),
         ({"epochs": 5}, {}, r"training\.epochs is 5, but the run began with 1"),
         ({"seed": 3}, {}, r"training\.seed is 3, but"),
+        ({}, {"backbone_weights": "other.pth"}, r"--backbone-weights is other\.pth, but the run began with none; add"),
         ({}, {"val_split": "none"}, "split val is none, but the run began with val"),
         ({}, {"overwrite": True}, "--resume and --overwrite: give one of them"),
     ],

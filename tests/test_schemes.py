@@ -24,8 +24,8 @@ from rcnn.training.schemes import Length
 from rcnn.training.session import Stopped
 from rcnn.training.staged import only, still
 
-MACHINES = {"model.neck": "none", "model.head.classifier": "svm", "model.head.ridge": True, "model.head.box_loss": 0.0}
-SPP = MACHINES | {"model.method": "sppnet", "model.head.bins": [1, 2], "model.norm": "batch", "model.head.dropout": 0.5}
+SVMS = {"model.neck": "none", "model.head.classifier": "svm", "model.head.ridge": True, "model.head.box_loss": 0.0}
+SPP = SVMS | {"model.method": "sppnet", "model.head.bins": [1, 2], "model.norm": "batch", "model.head.dropout": 0.5}
 FAST = {"model.method": "fast-rcnn"}
 FOUR = {"training.scheme": "4-step"}
 STAGE_WISE = FAST | {"training.scheme": "stage-wise", "model.head.dropout": 0.5}
@@ -91,11 +91,11 @@ RPN = {"rpn.head"}
         ),
         (SPP, [{"head.layers", "head.cls_score"}, {"head.svm"}, {"head.ridge"}]),
         (
-            MACHINES | {"model.method": "rcnn", "model.head.crop": 32, "model.head.pool": 2, "model.head.context": 2},
+            SVMS | {"model.method": "rcnn", "model.head.crop": 32, "model.head.pool": 2, "model.head.context": 2},
             [{"backbone.body", "head.layers", "head.cls_score"}, {"head.svm"}, {"head.ridge"}],
         ),
     ],
-    ids=["joint", "exact", "multi-task", "classes alone", "stage-wise", "4-step", "machines", "sppnet", "rcnn"],
+    ids=["joint", "exact", "multi-task", "classes alone", "stage-wise", "4-step", "svms", "sppnet", "rcnn"],
 )
 def test_each_stage_moves_its_parts_and_nothing_else(tmp_path, settings, expected):
     _, taken = trained(tmp_path, settings)

@@ -2,10 +2,11 @@
 
     python docs/lessons/make.py                    # all; the first time it trains for some minutes
     python docs/lessons/make.py --only gradient    # one figure
-    python docs/lessons/make.py --train-again      # as after a change of the library
+    python docs/lessons/make.py --train-again      # though nothing has changed
 
-What was trained is kept in docs/lessons/.cache. On a page, all between `<!-- begin:NAME -->` and `<!-- end:NAME -->`
-is written here: figure NAME, its caption and its table. The rest is written by hand.
+What was trained is kept in docs/lessons/.cache until the library changes. On a page, all between
+`<!-- begin:NAME -->` and `<!-- end:NAME -->` is written here: figure NAME, its caption and its table. The rest is
+written by hand.
 """
 
 import argparse

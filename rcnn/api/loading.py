@@ -1,6 +1,7 @@
 """From a name to a detector."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from rcnn.compat.torchvision import load_torchvision
 from rcnn.config import Config
 from rcnn.errors import ConfigError, WeightsError
 from rcnn.inference.predictor import Detector
-from rcnn.methods import Method
+from rcnn.methods import FasterRCNN, Method
 from rcnn.runs import RunFolder, read_tensors
 from rcnn.training.checkpoint import model_tensors
 from rcnn.training.session import choose_device, computes_bf16
@@ -40,20 +41,43 @@ def load(
     tensors, metadata = read_tensors(path)
     config = config_of(metadata, path)
     model, _ = build.detector(config, len(metadata["class_names"]))
-    _refuse_without_machines(model, config, metadata, path)
+    _refuse_without_svms(model, config, metadata, path)
     model.load_state_dict(model_tensors(tensors) or tensors)
     preprocess, category_ids = build.preprocess(config.input), metadata.get("category_ids")
     class_names, max_pixels = metadata["class_names"], config.input.max_pixels
     return Detector(model, preprocess, class_names, where, bf16, max_pixels, category_ids, build.proposer(config))
 
 
-def load_named(run: str, weights: str, device: str, precision: Precision) -> Detector:
-    """A detector as command lines name it: `weights` is `best` or `last`, or a file for `torchvision:NAME`."""
+def load_named(run: str, weights: str, device: str, precision: Precision, max_proposals: int | None = None) -> Detector:
+    """A detector as command lines name it: `weights` is `best` or `last`, or a file for `torchvision:NAME`.
+
+    It looks at the best `max_proposals` regions of a picture; without, at as many as it was trained to.
+    """
     if run.startswith("torchvision:"):
-        return load(run, device, weights=None if weights in ("best", "last") else weights, precision=precision)
-    if weights not in ("best", "last"):
+        detector = load(run, device, weights=None if weights in ("best", "last") else weights, precision=precision)
+    elif weights not in ("best", "last"):
         raise ConfigError(f"--weights {weights}: give best or last, the two that a run keeps")
-    return load(run, device, which="last" if weights == "last" else "best", precision=precision)
+    else:
+        detector = load(run, device, which="last" if weights == "last" else "best", precision=precision)
+    if max_proposals is not None:
+        limit_proposals(detector, max_proposals)
+    return detector
+
+
+def limit_proposals(detector: Detector, most: int) -> None:
+    """Let a detector look at the best `most` regions of a picture: more or fewer than it was trained to.
+
+    Raises ConfigError for an RPN that is asked for more than it lets into suppression.
+    """
+    if detector.proposer is not None:
+        detector.proposer = replace(detector.proposer, most=most)
+        return
+    model = detector.model
+    assert isinstance(model, FasterRCNN)
+    entering = model.limits.before * model.rpn.anchors.levels
+    if most > entering:
+        raise ConfigError(f"--max-proposals {most}: only {entering} enter suppression; give at most so many")
+    detector.model = model.limited(replace(model.limits, after=most)).eval()
 
 
 def stored_config(run: Path) -> Config:
@@ -67,8 +91,8 @@ def uses_bf16(precision: Precision, device: torch.device) -> bool:
     return precision == "bf16" or (precision == "auto" and computes_bf16(device))
 
 
-def _refuse_without_machines(model: Method, config: Config, metadata: Mapping[str, Any], path: Path) -> None:
-    """Raise WeightsError for the state of a run whose machines are still random; the best weights tell no stage."""
+def _refuse_without_svms(model: Method, config: Config, metadata: Mapping[str, Any], path: Path) -> None:
+    """Raise WeightsError for the state of a run whose SVMs are still random; the best weights tell no stage."""
     stages = len(build.stages(model, config)) if config.model.head.classifier == "svm" else 0
     if (reached := metadata.get("stage", stages)) < stages:
         raise WeightsError(

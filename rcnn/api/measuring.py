@@ -46,16 +46,29 @@ def evaluate_detector(
 
     The protocol is checked on the truth itself first.
     """
-    notes = check_protocol(samples, detector.class_names, protocol)
+    (result,), seconds = evaluate_protocols(detector, samples, (protocol,), batch, on_picture)
+    return result, seconds
+
+
+def evaluate_protocols(
+    detector: Detector,
+    samples: Sequence[Sample],
+    protocols: Sequence[Protocol],
+    batch: int = 1,
+    on_picture: Callable[[], object] = lambda: None,
+) -> tuple[list[Evaluation], float]:
+    """The same detections under several protocols, and the seconds a picture that detecting took."""
+    notes = [check_protocol(samples, detector.class_names, protocol) for protocol in protocols]
     found, before, began = [], detector.incomplete, time.perf_counter()
     for detections in detector.predict(samples, batch):
         found.append(detections)
         on_picture()
     seconds = (time.perf_counter() - began) / max(1, len(samples))
-    if cut := detector.incomplete - before:
-        notes += (f"{cut} pictures had more candidates than the cap; raise model.detections.candidates",)
-    result = evaluate(samples, found, detector.class_names, protocol)
-    return replace(result, warnings=notes + result.warnings), seconds
+    cut = detector.incomplete - before
+    capped = (f"{cut} pictures had more candidates than the cap; raise model.detections.candidates",) if cut else ()
+    results = [evaluate(samples, found, detector.class_names, protocol) for protocol in protocols]
+    pairs = zip(results, notes, strict=True)
+    return [replace(result, warnings=note + capped + result.warnings) for result, note in pairs], seconds
 
 
 def evaluation_samples(

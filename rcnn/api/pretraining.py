@@ -95,7 +95,10 @@ def prepare_pretraining(
     session = ClassifierSession(
         model, last_layer(model), phases, *batches, out, metadata, where, listener, bf16, chosen.seed
     )
-    session.resume() if stored is not None else _make_room(out)
+    if stored is not None:
+        session.resume()
+    else:
+        _make_room(out)
     return PreparedClassifier(session, chosen, data.class_names, report)
 
 

@@ -10,7 +10,6 @@ import torch
 
 from rcnn.api.data import Data, read_data, split
 from rcnn.data import MAX_PIXELS, every_sample, resolve
-from rcnn.data.preprocess import lay_out
 from rcnn.errors import ConfigError
 from rcnn.evaluation.recall import ProposalRecall, measure_recall
 from rcnn.inference.predictor import Detector
@@ -98,10 +97,9 @@ def _rpn_found(
 def _rpn_one(detector: Detector, picture: Picture, limits: ProposalLimits) -> Found:
     """The RPN's proposals for one picture, in its own pixels."""
     pixels, model = resolve(picture, detector.max_pixels), detector.model
-    size = pixels.shape[0], pixels.shape[1]
-    resized = detector.preprocess.resized(size)
-    image = detector.preprocess.prepare(pixels, resized)
-    batch = to_device(lay_out([image], [size], detector.preprocess.canvas(resized), 1), detector.device)
+    batch = detector.batch_of(pixels)
+    size, resized = pixels.shape[:2], batch.sizes[0].tolist()
+    batch = to_device(batch, detector.device)
     with torch.autocast(detector.device.type, torch.bfloat16, enabled=detector.bf16):
         proposals = model.eval().rpn(model.backbone(batch.images), batch, limits)  # type: ignore[operator]
     boxes, scores, valid = (

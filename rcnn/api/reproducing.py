@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rcnn import build
 from rcnn.api.compressing import compress
 from rcnn.api.loading import load
 from rcnn.api.measuring import evaluate_detector, evaluation_samples
 from rcnn.api.training import Prepared, Weights, prepare_training
 from rcnn.backbones.networks import WEIGHTS
-from rcnn.config import Config, TrainingSettings
+from rcnn.config import Config
 from rcnn.data import enforce, samples_of
 from rcnn.data.defects import OpenedData
 from rcnn.data.files import child
@@ -21,7 +20,7 @@ from rcnn.data.voc import read_voc
 from rcnn.errors import DataError, WeightsError
 from rcnn.evaluation import Evaluation
 from rcnn.presets.rows import Part, Row
-from rcnn.runs import RunFolder, write_text
+from rcnn.runs import REPRODUCED, RunFolder, write_text
 from rcnn.sample import DataSet, Sample
 from rcnn.training.schemes import Learn
 from rcnn.training.session import Listener
@@ -106,7 +105,7 @@ def prepare_row(
     Raises WeightsError where its network has no weights to download and none are given.
     """
     backbone = config.model.backbone
-    if weights is None and backbone not in WEIGHTS:
+    if weights is None and backbone not in WEIGHTS and not options.get("resume"):
         raise WeightsError(
             f"{name}: no ImageNet weights of {backbone} can be downloaded; pass --weights FILE "
             f"(rcnn pretrain makes one), or --weights none to begin from chance"
@@ -120,9 +119,13 @@ def prepare_row(
 
 def plans(prepared: Prepared) -> list[Plan]:
     """The length of each stage of gradient descent."""
-    training, pictures = prepared.config.training, len(prepared.workshop.train)
-    stages = build.stages(prepared.workshop.model, prepared.config)
-    return [_plan(stage, training, pictures) for stage in stages if isinstance(stage, Learn)]
+    workshop, pictures = prepared.workshop, len(prepared.workshop.train)
+    together = prepared.config.training.batch, prepared.config.training.accumulate
+    return [
+        Plan(stage.name, pictures, (stage.length.batch or together[0]) * together[1], workshop.iterations(stage))
+        for stage in prepared.training.stages
+        if isinstance(stage, Learn)
+    ]
 
 
 def measure_row(
@@ -140,15 +143,20 @@ def measure_row(
     """
     run = Path(out)
     if row.ranks:
-        compress(run, row.ranks, run / "svd", overwrite=True)
-        run = run / "svd"
+        compress(run, row.ranks, RunFolder(run).truncated, overwrite=True)
+        run = RunFolder(run).truncated
     detector = load(run, device)
     samples = evaluation_samples(detector, dataset, "test", None, proposals, search_workers)
     evaluation, seconds = evaluate_detector(detector, samples, "voc07", 1, on_picture)
     return Reproduced(row, run, evaluation, seconds, _hours(RunFolder(Path(out))))
 
 
-def write_reproduced(name: str, found: Reproduced, sets: Sequence[str], weights: Weights) -> Path:
+def begun_with(out: Path | str) -> str:
+    """The weights that a run began with: a file, `none`, or `torchvision`."""
+    return RunFolder(Path(out)).state()["reading"].get("backbone_weights") or "torchvision"
+
+
+def write_reproduced(name: str, found: Reproduced, sets: Sequence[str], weights: str) -> Path:
     """Write `reproduce.json` into the run that was measured; `sets` are the settings that were not the paper's."""
     published = {"mAP": found.row.map, "seconds_per_picture": found.row.seconds, "training_hours": found.row.hours}
     ours = {"mAP": found.map, "seconds_per_picture": found.seconds, "training_hours": found.hours}
@@ -157,7 +165,7 @@ def write_reproduced(name: str, found: Reproduced, sets: Sequence[str], weights:
         "row": name,
         "preset": found.row.preset,
         "set": list(sets),
-        "weights": "torchvision" if weights is None else str(weights),
+        "weights": weights,
         "published": published,
         "ours": ours,
         "difference": found.difference,
@@ -165,15 +173,9 @@ def write_reproduced(name: str, found: Reproduced, sets: Sequence[str], weights:
         "pictures": evaluation["pictures"],
         "per_class": evaluation["per_class"],
     }
-    file = found.run / "reproduce.json"
+    file = found.run / REPRODUCED
     write_text(file, json.dumps(content, indent=2) + "\n")
     return file
-
-
-def _plan(stage: Learn, training: TrainingSettings, pictures: int) -> Plan:
-    batch = (stage.length.batch or training.batch) * training.accumulate
-    moves = -(-pictures // batch)
-    return Plan(stage.name, pictures, batch, stage.length.epochs_of(moves) * moves)
 
 
 def _year(above: Path, year: int) -> OpenedData:

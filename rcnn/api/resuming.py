@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rcnn.errors import ConfigError
-from rcnn.presets.overrides import OPTIONS
+from rcnn.presets.overrides import OPTIONS, flat
 from rcnn.runs import RunFolder
 from rcnn.sample import DataSet
 
@@ -27,7 +27,7 @@ def refuse_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """A resumed run goes on as it began: nothing that shapes it may have changed."""
     if stored["class_names"] != now["class_names"]:
         raise ConfigError(f"--resume: the run has classes {', '.join(stored['class_names'])}; the data has others")
-    before, after = (_flat(m["config"]) | _flat(m["splits"], "split ") | _regions(m) for m in (stored, now))
+    before, after = (_files(m) | flat(m["config"]) | flat(m["splits"], "split ") for m in (stored, now))
     changed = [key for key in after if after[key] != before.get(key) and key not in _MAY_CHANGE]
     if changed:
         key = changed[0]
@@ -51,8 +51,10 @@ def setting(key: str, value: Any) -> str:
     return shlex.quote(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
 
 
-def _regions(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {"--proposals": metadata["reading"]["proposals"]}
+def _files(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Files that a run began with, by their options. First of all: settings follow from them."""
+    reading = metadata["reading"]
+    return {"--proposals": reading["proposals"], "--backbone-weights": reading.get("backbone_weights")}
 
 
 def refuse_other_pictures(folder: RunFolder, dataset: DataSet, splits: Mapping[str, str]) -> None:
@@ -70,11 +72,3 @@ def refuse_other_pictures(folder: RunFolder, dataset: DataSet, splits: Mapping[s
 def ids_of(dataset: DataSet) -> dict[str, list[str]]:
     """The ids of the samples of each split."""
     return {name: [sample.id for sample in part] for name, part in dataset.splits.items()}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name."""
-    rows: dict[str, Any] = {}
-    for key, value in tree.items():
-        rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return rows

@@ -1,5 +1,6 @@
 """How much truncation of its fully connected layers a run bears, and what it gains."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +15,14 @@ from torch.nn import functional as F
 from rcnn.api.compressing import fully_connected_head, load_run
 from rcnn.api.data import Data, read_data
 from rcnn.api.measuring import evaluate_detector, evaluation_samples
+from rcnn.api.sweep_points import KeptPoints
 from rcnn.compression.svd import Decomposition, decompose, parameters, paying_rank
 from rcnn.errors import ConfigError, DataError
 from rcnn.heads.box_head import BoxHead
 from rcnn.inference.predictor import Detector
 from rcnn.report.sweep import FULL, Sweep, SweepPoint, holds
 from rcnn.report.words import counted
+from rcnn.runs import RunFolder
 from rcnn.sample import Sample
 
 TOGETHER, SHARES = "together", "each its share"
@@ -37,32 +40,54 @@ def sweep(
     device: str = "auto",
     proposals: Path | None = None,
     on_point: Callable[[SweepPoint], object] = lambda point: None,
+    keep: Path | None = None,
 ) -> Sweep:
     """Measure a run with its fully connected layers truncated: none, each alone, all together; `points` ranks each.
 
     A last point, `each its share`, gives each layer the least rank that alone costs at most its share of the
     `tolerance`, in hundredths of AP50. AP is COCO's, on a split; times are the least of `repeats`, taken in turns, of
     the split's first picture, `proposals` (a file, for the methods that need them; else searched for) left out.
-    `on_point` hears of each point once its AP is known; its times are still NaN then.
+    `on_point` hears of each point once its AP is known; its times are still NaN then. Until the end they are also in
+    the file `keep`, and those that an interrupted sweep of the same run left there are not measured again.
     """
     study = _study(run, data, split, proposals, batch, device)
+    kept = KeptPoints(keep, _about(run, split, proposals, study))
+    kept.read()
     measured: list[SweepPoint] = []
-
-    def measure(path: str, ranks: Ranks) -> None:
-        measured.append(study.accuracy(path, ranks))
+    for path, ranks in _path(study, points, tolerance, measured):
+        measured.append(_point(study, kept, path, ranks))
+        if math.isnan(measured[0].ap50):
+            raise DataError(f"split '{split}': has no object to measure AP50 by; pass another --split")
         on_point(measured[-1])
-
-    measure(FULL, {})
-    if math.isnan(measured[0].ap50):
-        raise DataError(f"split '{split}': has no object to measure AP50 by; pass another --split")
-    for path, ranks in grid({name: part.layer for name, part in study.parts.items()}, points):
-        measure(path, ranks)
-    ranks = least_ranks(measured, tolerance / len(study.parts))
-    if len(ranks) > 1 and all(ranks != point.ranks for point in measured):
-        measure(SHARES, ranks)
     timed, regions = study.timed(measured, repeats)
     machine = f"{_name(study.detector.device)}, {counted(torch.get_num_threads(), 'thread')}"
     return Sweep(str(run), split, len(study.samples), regions, machine, repeats, tuple(timed))
+
+
+def _path(study: "Study", points: int, tolerance: float, measured: Sequence[SweepPoint]) -> Iterator[tuple[str, Ranks]]:
+    """What to measure next, given what is `measured` by then."""
+    yield FULL, {}
+    yield from grid({name: part.layer for name, part in study.parts.items()}, points)
+    ranks = least_ranks(measured, tolerance / len(study.parts))
+    if len(ranks) > 1 and all(ranks != point.ranks for point in measured):
+        yield SHARES, ranks
+
+
+def _point(study: "Study", kept: KeptPoints, path: str, ranks: Ranks) -> SweepPoint:
+    """A point as it was measured before, or measured now and kept."""
+    if known := kept.find(ranks):
+        return replace(known, path=path)
+    point = study.accuracy(path, ranks)
+    kept.add(point)
+    return point
+
+
+def _about(run: Path | str, split: str, proposals: Path | None, study: "Study") -> dict[str, str | None]:
+    """What the accuracy of a point depends on."""
+    weights = hashlib.sha256(RunFolder(Path(run)).best.read_bytes()).hexdigest()
+    pictures = hashlib.sha256("\n".join(sample.id for sample in study.samples).encode()).hexdigest()
+    file = None if proposals is None else str(proposals)
+    return {"run": weights, "split": split, "pictures": pictures, "proposals": file}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from rcnn.config import Config
 from rcnn.data import Format, Policy
 from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Detector
+from rcnn.methods import Method
 from rcnn.presets.overrides import override, preset
 from rcnn.presets.yaml import to_yaml
 from rcnn.runs import RunFolder, write_text
@@ -80,21 +81,21 @@ def prepare_training(
     """
     folder, where = RunFolder(Path(out)), choose_device(device)
     stored = stored_run(folder, resume, overwrite)
-    config, pretrained = _settings(config, stored, folder, backbone_weights)
-    reading = _reading(stored, bad_boxes, format, proposals)
+    reading = _reading(stored, bad_boxes, format, proposals, backbone_weights)
+    config, pretrained = _settings(config, stored, folder, reading["backbone_weights"])
     dataset, splits = _dataset(data, config, folder, stored, reading, train_split, val_split)
-    torch.manual_seed(config.training.seed)
-    source = Path(backbone_weights) if backbone_weights and pretrained and stored is None else None
-    model, report = build.detector(config, len(dataset.class_names), source, pretrained and stored is None)
+    # A run that goes on brings its weights along.
+    model, report = _network(config, len(dataset.class_names), backbone_weights, pretrained and stored is None)
     stages = build.stages(model.to(where), config)
-    proposer, file = build.proposer(config, training=True), reading["proposals"]
-    train, val = (with_regions(part, dataset, proposer, file, search_workers) for part in _pictures(dataset, splits))
+    train, val = _samples(dataset, splits, config, reading["proposals"], search_workers)
     workshop = Workshop(model, config, folder, dataset.class_names, train, val, where, listener)
-    about = _metadata(config, dataset, splits, reading)
-    training = StagedTraining(stages, model, folder, about, workshop.tools(), listener)
-    if stored is None:
-        _begin(folder, overwrite, config, dataset)
-    training.begin() if stored is None else training.resume()
+    about, tools = _metadata(config, dataset, splits, reading), workshop.tools()
+    training = StagedTraining(stages, model, folder, about, tools, listener)
+    if stored is not None:
+        training.resume()
+        return Prepared(training, workshop, report)
+    _make_folder(folder, overwrite, config, dataset)
+    training.begin()
     return Prepared(training, workshop, report)
 
 
@@ -142,6 +143,12 @@ def _settings(
     return build.resolved(config, pretrained), pretrained
 
 
+def _network(config: Config, classes: int, weights: Weights, pretrained: bool) -> tuple[Method, LoadReport | None]:
+    """The network as training begins with it: random by the seed, and of the weights what fits."""
+    torch.manual_seed(config.training.seed)
+    return build.detector(config, classes, Path(weights) if weights and pretrained else None, pretrained)
+
+
 def _dataset(
     data: Data,
     config: Config,
@@ -175,20 +182,29 @@ def _reading(
     bad_boxes: Policy | None,
     format: Format | None,
     proposals: Path | str | None,
+    weights: Weights,
 ) -> dict[str, Any]:
-    """How the data is read: as told, or as when the run began."""
-    given = {"bad_boxes": bad_boxes, "format": format, "proposals": str(proposals) if proposals else None}
+    """What a run begins with beside its settings: as told, or as when it began. None is the default of each."""
+    files = {"proposals": proposals, "backbone_weights": weights}
+    given = {"bad_boxes": bad_boxes, "format": format} | {
+        key: str(file) if file else None for key, file in files.items()
+    }
     begun = stored["reading"] if stored else {"bad_boxes": "fail"}
     return {name: value or begun.get(name) for name, value in given.items()}
 
 
-def _pictures(dataset: DataSet, splits: Mapping[str, str]) -> tuple[list[Sample], list[Sample]]:
-    """The samples to learn from, and those to choose the best epoch by."""
+def _samples(
+    dataset: DataSet, splits: Mapping[str, str], config: Config, proposals: str | None, workers: int
+) -> tuple[list[Sample], list[Sample]]:
+    """What to learn from, and what to choose the best epoch by, with regions where the method needs them."""
     train = split(dataset, splits["train"], "--train-split NAME")
-    return train, [] if splits["val"] == "none" else split(dataset, splits["val"], "--val-split NAME or none")
+    val = [] if splits["val"] == "none" else split(dataset, splits["val"], "--val-split NAME or none")
+    proposer = build.proposer(config, training=True)
+    train, val = (with_regions(part, dataset, proposer, proposals, workers) for part in (train, val))
+    return train, val
 
 
-def _begin(folder: RunFolder, overwrite: bool, config: Config, dataset: DataSet) -> None:
+def _make_folder(folder: RunFolder, overwrite: bool, config: Config, dataset: DataSet) -> None:
     """Make the folder, now that all else is in order, and write down what is about to happen."""
     folder.create(overwrite)
     write_text(folder.config, to_yaml(config))

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ from rcnn.training.feature_plan import FeaturePlan, content_key
 from rcnn.training.features import FeatureFile
 from rcnn.training.loop import Trainer
 from rcnn.training.optim import make_optimizer
-from rcnn.training.regions import regions_of
+from rcnn.training.regions import Regions, regions_of
 from rcnn.training.ridge import train_regressors
 from rcnn.training.schemes import Fit, Learn
 from rcnn.training.session import Listener, Session
@@ -59,7 +60,7 @@ class Workshop:
         self.measure_targets()
         batch = stage.length.batch or None
         train, val = (self._batches(part, own, batch) for part, own in ((self.train, True), (self.val, False)))
-        moves = -(-len(train) // self.config.training.accumulate)
+        moves = self._moves(train)
         epochs = stage.length.epochs_of(moves)
         return Session(
             self._trainer(stage, epochs * moves),
@@ -75,6 +76,15 @@ class Workshop:
             stage=stage.name,
             save_seconds=60 * self.config.training.save_minutes,
         )
+
+    def iterations(self, stage: Learn) -> int:
+        """How often a stage moves the weights."""
+        moves = self._moves(self._batches(self.train, batch=stage.length.batch or None))
+        return stage.length.epochs_of(moves) * moves
+
+    def _moves(self, train: Batches) -> int:
+        """How often an epoch moves the weights."""
+        return -(-len(train) // self.config.training.accumulate)
 
     def measure_targets(self) -> None:
         """Set the mean and deviation of the box targets by what the proposals show, where that is asked for."""
@@ -98,16 +108,23 @@ class Workshop:
         table = read_proposals(file)
         self.train, self.val = attached(self.train, table), attached(self.val, table)
 
-    def fit(self, stage: Fit) -> None:
-        """Solve for machines or regressors, from features that are on disk afterwards."""
-        head, file = self.model.head, self._features()
+    def fit(self, stage: Fit) -> float:
+        """Solve for SVMs or box regressors, from features that are on disk afterwards; the seconds of the stage.
+
+        The features belong to the SVMs' stage, those too that were written before an interruption.
+        """
+        began = time.perf_counter()
+        head, file = self.model.head, self._feature_file()
         assert isinstance(head, SVMHead)
+        earlier = file.seconds if stage.name == "svm" else 0.0
+        self._fill_features(file)
         if stage.name == "svm":
-            machines = train_svms(file, self.class_names, build.svm_settings(self.config.training))
-            _fill(head.svm, machines.weight, machines.bias)
+            svms = train_svms(file, self.class_names, build.svm_settings(self.config.training))
+            _fill(head.svm, svms.weight, svms.bias)
         elif head.ridge is not None:
             boxes = train_regressors(file, self.class_names, build.ridge_settings(self.config.training))
             _fill(head.ridge, boxes.weight.reshape(-1, boxes.weight.shape[2]), boxes.bias.reshape(-1))
+        return earlier + time.perf_counter() - began
 
     def judge(self) -> dict[str, float]:
         """AP on the pictures that the best epoch is chosen by."""
@@ -126,22 +143,27 @@ class Workshop:
         proposer = build.proposer(self.config)
         return Detector(model, preprocess, self.class_names, self.device, max_pixels=most, proposer=proposer)
 
-    def _features(self) -> FeatureFile:
-        """The file of all training regions' features, complete."""
-        head, settings = self.model.head, self.config.training
-        most = self.config.model.proposals.train
-        regions = [regions_of(sample, self.class_names, most) for sample in self.train]
+    def _feature_file(self) -> FeatureFile:
+        """The file of all training regions' features, as far as they are written."""
+        head, regions = self.model.head, self._regions()
         key = content_key(self._weights(), self.config.input.model_dump(), [sample.id for sample in self.train])
         width = head.pooled_width if self.config.model.head.ridge else 0
-        plan = FeaturePlan(regions, key, head.width, width, settings.ridge.iou)
+        plan = FeaturePlan(regions, key, head.width, width, self.config.training.ridge.iou)
         _log.info("features of %d regions: %s in %s", sum(map(len, regions)), plan.size, self.folder.features)
-        file = FeatureFile(self.folder.features, plan)
+        return FeatureFile(self.folder.features, plan)
+
+    def _fill_features(self, file: FeatureFile) -> None:
+        """Write what is missing in the file."""
+        regions, bf16 = self._regions(), uses_bf16(self.config.training.precision, self.device)
         batches = self._batches(
             with_candidates(self.train, regions), learning=False, batch=1, most=max(map(len, regions))
         )
-        bf16 = uses_bf16(settings.precision, self.device)
         extract(self.model, batches, file, self.device, bf16, self._chunk(), self._tell)
-        return file
+
+    def _regions(self) -> list[Regions]:
+        """The candidates of each training picture."""
+        most = self.config.model.proposals.train
+        return [regions_of(sample, self.class_names, most) for sample in self.train]
 
     def _weights(self) -> dict[str, Any]:
         """What the features depend on: all of the network but what is solved for from them."""

@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
-from rcnn.data.loader import pad_proposals
 from rcnn.data.picture import resolve
-from rcnn.data.preprocess import lay_out
 from rcnn.inference.predictor import Detector
 from rcnn.methods import RCNN, FasterRCNN, Method
 from rcnn.sample import Sample
@@ -61,10 +60,10 @@ def _phases(detector: Detector, sample: Sample, repeats: int) -> Phases:
     assert isinstance(model, Method)
     clock = _Clock(detector.device, repeats)
     with torch.autocast(detector.device.type, torch.bfloat16, enabled=detector.bf16):
-        batch, reading = clock.time(lambda: to_device(_batch(detector, sample), detector.device))
+        batch, reading = clock.time(lambda: to_device(detector.batch_of(_read(detector, sample)), detector.device))
         if detector.proposer is not None:
             boxes, search = _outside(detector, sample, clock)
-            batch = to_device(_with_regions(detector, batch, boxes), detector.device)
+            batch = to_device(detector.batch_of(_read(detector, sample), boxes), detector.device)
         features, convolutions = clock.time(lambda: model.features(batch.images))
         proposals = batch.proposals
         if isinstance(model, FasterRCNN):
@@ -82,12 +81,8 @@ def _detect(model: Method, features: list[torch.Tensor], proposals: Proposals, b
     return model.postprocess(proposals, scores, deltas, batch)
 
 
-def _batch(detector: Detector, sample: Sample) -> Batch:
-    """The picture alone, on its canvas."""
-    pixels = resolve(sample.picture, detector.max_pixels)
-    size = pixels.shape[0], pixels.shape[1]
-    resized = detector.preprocess.resized(size)
-    return lay_out([detector.preprocess.prepare(pixels, resized)], [size], detector.preprocess.canvas(resized), 1)
+def _read(detector: Detector, sample: Sample) -> UInt8[np.ndarray, "H W 3"]:
+    return resolve(sample.picture, detector.max_pixels)
 
 
 def _outside(detector: Detector, sample: Sample, clock: "_Clock") -> tuple[np.ndarray, float | None]:
@@ -95,16 +90,8 @@ def _outside(detector: Detector, sample: Sample, clock: "_Clock") -> tuple[np.nd
     if sample.proposals is not None:
         return sample.proposals, None
     assert detector.proposer is not None
-    proposer, pixels = detector.proposer, resolve(sample.picture, detector.max_pixels)
+    proposer, pixels = detector.proposer, _read(detector, sample)
     return clock.time(lambda: proposer.find(pixels))
-
-
-def _with_regions(detector: Detector, batch: Batch, boxes: np.ndarray) -> Batch:
-    """The batch with regions, which are in the picture's own pixels."""
-    assert detector.proposer is not None
-    (height, width), (tall, wide) = batch.sizes[0].tolist(), batch.original_sizes[0].tolist()
-    scaled = boxes * np.array([width / wide, height / tall] * 2, np.float32)
-    return replace(batch, proposals=pad_proposals([scaled], detector.proposer.most, 1))
 
 
 @dataclass(frozen=True)

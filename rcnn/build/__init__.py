@@ -1,6 +1,7 @@
 """From a configuration to objects: the only place that knows both."""
 
 from rcnn.build.model import channels_last, detector, has_weights, preprocess, proposer, resolved
+from rcnn.build.refuse import refuse
 from rcnn.build.training import (
     augment,
     optimizer_settings,
@@ -19,6 +20,7 @@ __all__ = [
     "optimizer_settings",
     "preprocess",
     "proposer",
+    "refuse",
     "resolved",
     "ridge_settings",
     "schedule",

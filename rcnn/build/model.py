@@ -116,7 +116,7 @@ def assemble(backbone: Backbone, settings: ModelSettings, classes: int) -> Metho
 
 def _with_neck(body: Trunk, settings: ModelSettings, short: int) -> Backbone:
     """The convolutional network as the method reads it."""
-    if settings.neck == "fpn" and settings.method not in ("rcnn", "sppnet"):
+    if settings.neck == "fpn":
         if settings.image_scales:
             raise ConfigError("model.image_scales: a feature pyramid has scales of its own; pass model.neck=none")
         return PyramidBackbone(body, settings.channels, _neck_norm(settings))

@@ -1,29 +1,21 @@
 """From settings to what training needs."""
 
+from rcnn.build.refuse import refuse
 from rcnn.config import Config, ModelSettings, TrainingSettings
 from rcnn.data.loader import Augment
-from rcnn.errors import ConfigError
 from rcnn.methods import FasterRCNN, FastRCNN, Method, SPPnet
 from rcnn.proposals.rpn import ProposalLimits
 from rcnn.training.objectives import JointObjective, RoILoss, RoIObjective, RPNLoss, RPNObjective
 from rcnn.training.optim import OptimizerSettings, Schedule
 from rcnn.training.ridge import RidgeSettings
 from rcnn.training.sampling import Sampling
-from rcnn.training.schemes import Length, Stage, four_step, one_stage, stage_wise, then_machines
+from rcnn.training.schemes import Length, Stage, four_step, one_stage, stage_wise, then_svms
 from rcnn.training.svm import SVMSettings
-
-SCHEMES = {
-    "rcnn": ("auto",),
-    "sppnet": ("auto",),
-    "fast-rcnn": ("auto", "multi-task", "stage-wise"),
-    "faster-rcnn": ("auto", "approximate-joint", "4-step", "exact-joint"),
-}
-"""Which schemes a method knows; the first is what `auto` stands for, or the only one."""
 
 
 def stages(model: Method, config: Config) -> list[Stage]:
-    """The training of a model, stage by stage; raises ConfigError where its method does not know the scheme."""
-    _refuse(config)
+    """The training of a model, stage by stage; raises ConfigError for settings that do not go together."""
+    refuse(config)
     scheme = config.training.scheme
     length, rois = _length(config.training), _roi_loss(config)
     if isinstance(model, FasterRCNN):
@@ -32,7 +24,7 @@ def stages(model: Method, config: Config) -> list[Stage]:
     objective = RoIObjective(learner, rois)
     if config.model.head.classifier == "svm":
         trains = ("head.",) if isinstance(model, SPPnet) else ("backbone.", "head.")
-        return then_machines(objective, length, trains, config.model.head.ridge)
+        return then_svms(objective, length, trains, config.model.head.ridge)
     if scheme == "stage-wise":
         return stage_wise(
             RoIObjective(learner, _roi_loss(config, box=0.0)),
@@ -40,30 +32,6 @@ def stages(model: Method, config: Config) -> list[Stage]:
             length,
         )
     return one_stage(name, objective, length)
-
-
-def _refuse(config: Config) -> None:
-    """Raise ConfigError for settings that would train without a word, but not what they say."""
-    scheme, method, head = config.training.scheme, config.model.method, config.model.head
-    if scheme not in SCHEMES[method]:
-        if len(SCHEMES[method]) == 1:
-            raise ConfigError(f"training.scheme: {method} has one scheme only; leave --scheme out")
-        known = ", ".join(SCHEMES[method])
-        raise ConfigError(f"training.scheme: {scheme} is no scheme of {method}; choose {known}")
-    if head.classifier == "svm" and (method == "faster-rcnn" or scheme == "stage-wise"):
-        raise ConfigError(f"model.head.classifier: svm has no stage in {method}, {scheme}; choose softmax")
-    if head.measured_boxes and method == "faster-rcnn":
-        raise ConfigError("model.head.measured_boxes: faster-rcnn has no proposals before it trains; pass false")
-    if scheme == "stage-wise" and not head.box_loss:
-        raise ConfigError("model.head.box_loss: is 0, but stage-wise training ends with the boxes; give a weight")
-    solved = head.classifier == "svm" and head.ridge
-    if config.model.detections.refine and not head.box_loss and not solved:
-        raise ConfigError(
-            "model.head.box_loss: is 0, so nothing teaches the deltas that move the boxes; "
-            "give a weight, or pass model.detections.refine=false"
-        )
-    if scheme == "exact-joint" and head.pooling == "max":
-        raise ConfigError("model.head.pooling: max pooling gives boxes no gradient for exact-joint; choose align")
 
 
 def _faster(model: FasterRCNN, config: Config, length: Length, rois: RoILoss) -> list[Stage]:

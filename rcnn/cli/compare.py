@@ -71,7 +71,7 @@ def compare(
     val_split: o.ValSplit = None,
     proposals: o.ProposalsFile = None,
     device: o.Device = "auto",
-    precision: o.Precision = "auto",
+    precision: o.ComparedPrecision = None,
     timed: Timed = 5,
     repeats: Repeats = 3,
     bad_boxes: o.BadBoxes = "fail",

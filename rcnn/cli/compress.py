@@ -11,6 +11,7 @@ from rich.console import Console
 
 from rcnn.api.compressing import Truncated, refuse_folder
 from rcnn.api.compressing import compress as compress_run
+from rcnn.api.sweep_points import NAME
 from rcnn.api.sweeping import sweep as sweep_run
 from rcnn.cli import options as o
 from rcnn.cli.tables import show_table
@@ -41,6 +42,7 @@ def compress(
     ] = None,
     batch: o.Together = 4,
     device: o.Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="With --sweep: go on with an interrupted one.")] = False,
     overwrite: o.Overwrite = False,
 ) -> None:
     """Make a run smaller by truncated SVD of its fully connected layers, or find out how small it may be.
@@ -51,11 +53,23 @@ def compress(
         show(compress_run(run, parse_ranks(svd), out, overwrite))
         print(f"done: {out} holds the run; next: rcnn evaluate {out} DATA --split test")
     elif svd is None and data is not None:
-        refuse_folder(out, overwrite, run)
-        found = sweep_run(run, data, split, points, tolerance, repeats, batch, device, proposals, _tell)
+        keep = points_file(out, resume, overwrite, run)
+        found = sweep_run(run, data, split, points, tolerance, repeats, batch, device, proposals, _tell, keep)
         advise(found, knee(found.points, tolerance, by), tolerance, out)
+        keep.unlink(missing_ok=True)
     else:
         raise ConfigError("--svd and --sweep: give one of them, like --svd fc6=1024,fc7=256 or --sweep DATA")
+
+
+def points_file(out: Path, resume: bool, overwrite: bool, run: Path) -> Path:
+    """Where a sweep keeps its points until it ends; without `resume` it begins anew."""
+    keep = out / NAME
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite: give one of them")
+    if not resume:
+        refuse_folder(out, overwrite, run)
+        keep.unlink(missing_ok=True)
+    return keep
 
 
 def parse_ranks(text: str) -> dict[str, int]:

@@ -33,6 +33,7 @@ def evaluate(
     device: o.Device = "auto",
     precision: o.Precision = "fp32",
     proposals: o.ProposalsFile = None,
+    max_proposals: o.MaxProposals = None,
     bad_boxes: o.BadBoxes = "drop",
     data_format: o.DataFormat = None,
 ) -> None:
@@ -40,7 +41,7 @@ def evaluate(
 
     Before anything is measured, the truth itself is scored as if it had been predicted: it must reach 1.
     """
-    detector = api.load_named(run, weights, device, precision)
+    detector = api.load_named(run, weights, device, precision, max_proposals)
     dataset = api.read_data(data, bad_boxes, data_format, detector.max_pixels)
     samples = api.evaluation_samples(detector, dataset, split, Path(run), proposals, o.cores())
     steps = iter(track(range(len(samples)), "detecting", console=_console, disable=not _console.is_terminal))

@@ -3,8 +3,11 @@
 import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, NamedTuple
@@ -105,10 +108,12 @@ def common(show_version: VersionOption = False, debug: DebugOption = False) -> N
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (that of the process if None is given) and return its exit status.
 
-    A command returns None, or its own status. 2 stands for bad use or bad input, 1 for a failure, 130 for Ctrl-C.
+    A command returns None, or its own status. 2 stands for bad use or bad input, 1 for a failure, 130 for Ctrl-C and
+    SIGTERM, which ends a command in the same way.
     """
     try:
-        return _run(arguments)
+        with _terminated_as_interrupted():
+            return _run(arguments)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -120,6 +125,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, status = _explained(error)
         print(f"rcnn: {message}", file=sys.stderr)
         return status
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """While this context lasts, SIGTERM is Ctrl-C: schedulers send it, and what Ctrl-C saves they shall not lose."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -15,6 +15,9 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[PrecisionName, typer.Option(help="auto: bf16 where it is fast.")]
+ComparedPrecision = Annotated[
+    PrecisionName | None, typer.Option(help="As the presets train, and fp32 to measure, unless given.")
+]
 TrainingPrecision = Annotated[PrecisionName | None, typer.Option(help="auto: bf16 where it is fast.")]
 BadBoxes = Annotated[Policy, typer.Option(help="What to do about defective boxes and pictures.")]
 TrainingBadBoxes = Annotated[
@@ -49,6 +52,9 @@ ProposeSplit = Annotated[str | None, typer.Option("--split", help="The part of t
 ProposalsFile = Annotated[
     Path | None,
     typer.Option("--proposals", metavar="FILE", help="Regions for methods that make none; else selective search."),
+]
+MaxProposals = Annotated[
+    int | None, typer.Option(min=1, help="Look at so many of a picture's proposals, the best; as trained unless given.")
 ]
 Scheme = Annotated[
     Literal["auto", "approximate-joint", "4-step", "exact-joint", "multi-task", "stage-wise"] | None,

@@ -37,6 +37,7 @@ def predict(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the detections here.")] = None,
     batch: o.Together = 1,
     proposals: o.ProposalsFile = None,
+    max_proposals: o.MaxProposals = None,
     max_detections: Annotated[int | None, typer.Option(min=1, help="So many of a picture, the best.")] = None,
     weights: o.WhichWeights = "best",
     device: o.Device = "auto",
@@ -47,7 +48,7 @@ def predict(
     A picture that cannot be read is reported and skipped; the others are done, and the exit status is 1.
     """
     files = find_pictures(pictures)
-    detector = api.load_named(run, weights, device, precision)
+    detector = api.load_named(run, weights, device, precision, max_proposals)
     sources = with_proposals(files, detector, proposals)
     names = drawn_names(files)
     make_folder(out, [out / name for name in names.values()], files)

@@ -16,6 +16,7 @@ from rcnn.build import optimizer_settings
 from rcnn.report.words import counted
 from rcnn.training.journal import Journal
 from rcnn.training.loop import Progress as EpochProgress
+from rcnn.training.session import Stopped
 
 _console = Console(highlight=False, markup=False, emoji=False)  # class names may hold brackets and colons
 LINES_PER_EPOCH = 5  # where there is no terminal
@@ -58,6 +59,20 @@ class TrainingProgress(Journal):
         every = max(1, self.batches // LINES_PER_EPOCH)
         if not _console.is_terminal and progress.batches % every == 0:
             print(f"epoch {progress.epoch}  {progress.batches}/{self.batches}  {state}", flush=True)
+
+
+def trained(prepared: Prepared, listener: TrainingProgress) -> bool:
+    """Train to the end, shown on the screen; False, with a word on how to go on, if asked to stop before."""
+    try:
+        with listener:
+            prepared.training.run()
+    except Stopped as stopped:
+        print(f"rcnn: {stopped}", file=sys.stderr)
+        return False
+    except KeyboardInterrupt:  # between two saves of a stage that solves or proposes, which repeats little
+        print("rcnn: stopped; what is finished is saved, go on with --resume", file=sys.stderr)
+        return False
+    return True
 
 
 def show_plan(prepared: Prepared) -> None:

@@ -1,7 +1,6 @@
 """`rcnn propose`."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ Method = Literal["selective-search", "rpn"]
 Make = Callable[[Sequence[Sample], int, Callable[[], object]], ProposalTable]
 """From samples, how many proposals a picture, and what to call after each, to the proposals."""
 
+Replace = Annotated[bool, typer.Option("--overwrite", help="Replace FILE, and the numbers beside a plot.")]
 LINES = 10  # of progress, where there is no terminal
 
 _console = Console(highlight=False, markup=False, emoji=False)  # file names may hold brackets and colons
@@ -51,7 +51,7 @@ def propose(
     device: o.Device = "auto",
     bad_boxes: o.BadBoxes = "drop",
     data_format: o.DataFormat = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
+    overwrite: Replace = False,
 ) -> int:
     """Make proposals for a data set, or plot how many of its objects given proposals cover.
 
@@ -62,7 +62,7 @@ def propose(
     if recall:
         dataset = read_data(data, bad_boxes, data_format)
         return measure(dataset, api.samples_to_propose(dataset, split), recall, out)
-    make = by_rpn(run, weights, device) if run else by_search(mode, cores() if workers is None else workers)
+    make = by_rpn(run, weights, device) if run else by_search(mode, o.cores() if workers is None else workers)
     samples = api.samples_to_propose(read_data(data, bad_boxes, data_format), split)
     advice = "the same command begins anew" if run else f"found ones are in {cache_folder()}; the same command goes on"
     with showing(len(samples), advice) as on_picture:
@@ -103,17 +103,21 @@ def check_out(out: Path, recall: Sequence[Path], overwrite: bool) -> None:
     """Raise ConfigError, before any work, where the result could not be written or would replace something."""
     if out.is_dir() or any(place.exists() and not place.is_dir() for place in out.parents):
         raise ConfigError(f"{out}: a folder, or inside of a file; give --out the name of a file")
+    written = [out]
     if recall:
         from rcnn.report.recall import check_format
 
         check_format(out)
-    elif out.exists() and not overwrite:
-        raise ConfigError(f"{out}: exists; pass --overwrite to replace it, or another --out")
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        written.append(numbers_file(out))
+    elif out.suffix.lower() == ".json":
+        raise ConfigError(
+            f"{out}: proposals are written as safetensors; give --out a name such as {out.stem}.safetensors"
+        )
+    for file in written:
+        if file.resolve() in {other.resolve() for other in recall}:
+            raise ConfigError(f"{file}: would be written, and is to be measured; give another --out")
+        if file.exists() and not overwrite:
+            raise ConfigError(f"{file}: exists; pass --overwrite to replace it, or another --out")
 
 
 @contextmanager
@@ -150,9 +154,14 @@ def measure(dataset: DataSet, samples: Sequence[Sample], files: Sequence[Path], 
     out.parent.mkdir(parents=True, exist_ok=True)
     draw_recall(measured, out)
     numbers = {name: recall.to_json() for name, recall in measured.items()}
-    write_text(out.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
-    print(f"plotted in {out}, all numbers in {out.with_suffix('.json')}")
+    write_text(numbers_file(out), json.dumps(numbers, indent=1) + "\n")
+    print(f"plotted in {out}, all numbers in {numbers_file(out)}")
     return 0
+
+
+def numbers_file(plot: Path) -> Path:
+    """Where the numbers of a plot go."""
+    return plot.with_suffix(".json")
 
 
 def show(measured: dict[str, ProposalRecall]) -> None:

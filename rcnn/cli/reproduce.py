@@ -1,6 +1,5 @@
 """`rcnn reproduce`."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,17 +9,24 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from rcnn.api import Prepared
-from rcnn.api.reproducing import Plan, Reproduced, measure_row, plans, prepare_row, voc_data, write_reproduced
+from rcnn.api.reproducing import (
+    Plan,
+    Reproduced,
+    begun_with,
+    measure_row,
+    plans,
+    prepare_row,
+    voc_data,
+    write_reproduced,
+)
 from rcnn.cli import options as o
-from rcnn.cli.progress import TrainingProgress, show_plan
+from rcnn.cli.progress import TrainingProgress, show_plan, trained
 from rcnn.errors import ConfigError
 from rcnn.presets.overrides import OPTIONS, override
 from rcnn.presets.rows import ROWS, row, row_config
 from rcnn.report.words import counted
 from rcnn.runs import RunFolder
 from rcnn.training.loop import Progress
-from rcnn.training.session import Stopped
 
 _console = Console(highlight=False, markup=False, emoji=False)
 FIRST_STEPS = 3
@@ -75,8 +81,7 @@ def reproduce(
     With all of the paper's iterations: days without a GPU. What --set changes is noted in reproduce.json.
     """
     if name is None:
-        print(rows_list())
-        return None
+        return print(rows_list())
     chosen = row(name)
     if voc is None:
         raise ConfigError(f"{name}: needs your VOC; pass --voc DEVKIT, the folder that VOC2007 lies in")
@@ -84,33 +89,20 @@ def reproduce(
     out, dataset = out or Path("runs") / name, voc_data(voc, chosen)
     regions: dict[str, Any] = {"proposals": proposals, "search_workers": o.cores(), "device": device}
     begin: dict[str, Any] = {"weights": weights, "resume": resume, "overwrite": overwrite}
-    prepared = prepare_row(
-        name, chosen, config, dataset, out, listener := Foresight(RunFolder(out).events), **begin, **regions
-    )
-    if not _trained(prepared, listener):
+    listener = Foresight(RunFolder(out).events)
+    prepared = prepare_row(name, chosen, config, dataset, out, listener, **begin, **regions)
+    show_plan(prepared)
+    print("\n".join(map(lengths, plans(prepared))))
+    if not trained(prepared, listener):
         return 130
     hidden = not _console.is_terminal
     steps = iter(track(range(len(dataset.splits["test"])), "detecting", console=_console, disable=hidden))
     found = measure_row(chosen, dataset, out, on_picture=lambda: next(steps, None), **regions)
-    _report(name, found, sets or (), weights)
+    _report(name, found, sets or (), begun_with(out))
     return None
 
 
-def _trained(prepared: Prepared, listener: TrainingProgress) -> bool:
-    """Train to the end; False if asked to stop before."""
-    show_plan(prepared)
-    for plan in plans(prepared):
-        print(lengths(plan))
-    try:
-        with listener:
-            prepared.training.run()
-    except Stopped as stopped:
-        print(f"rcnn: {stopped}", file=sys.stderr)
-        return False
-    return True
-
-
-def _report(name: str, found: Reproduced, sets: Sequence[str], weights: str | None) -> None:
+def _report(name: str, found: Reproduced, sets: Sequence[str], weights: str) -> None:
     """Write the numbers down, and show them."""
     file = write_reproduced(name, found, sets, weights)
     _console.print(result_table(found))

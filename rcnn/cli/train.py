@@ -1,15 +1,13 @@
 """`rcnn train`."""
 
-import sys
 from pathlib import Path
 
 from rcnn import api
 from rcnn.cli import options as o
-from rcnn.cli.progress import TrainingProgress, show_plan
+from rcnn.cli.progress import TrainingProgress, show_plan, trained
 from rcnn.config import Config
 from rcnn.presets.overrides import OPTIONS, override, preset
 from rcnn.runs import RunFolder
-from rcnn.training.session import Stopped
 
 
 def train(
@@ -57,14 +55,7 @@ def run(data: Path, out: Path, config: Config, **options: object) -> int:
     listener = TrainingProgress(RunFolder(out).events)
     prepared = api.prepare_training(data, out, listener, config, **options)  # type: ignore[arg-type]
     show_plan(prepared)
-    try:
-        with listener:
-            prepared.training.run()
-    except Stopped as stopped:
-        print(f"rcnn: {stopped}", file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:  # between two saves of a stage that solves or proposes, which repeats little
-        print("rcnn: stopped; what is finished is saved, go on with --resume", file=sys.stderr)
+    if not trained(prepared, listener):
         return 130
     print(f"done: {out} holds the run; next: rcnn evaluate {out} {data} --split test")
     return 0

@@ -83,7 +83,7 @@ class BoxHead(nn.Module):
 class SVMHead(BoxHead):
     """A head whose classes are told by a linear support vector machine each, trained on its vectors afterwards.
 
-    A score is the logistic function of the margin: 0.5 on the machine's border, and the same order as the margins.
+    A score is the logistic function of the margin: 0.5 on the SVM's border, and the same order as the margins.
     With `ridge` the boxes come from linear regressors on the pooled features (R-CNN, appendix C), else from the
     network's own.
     """
@@ -95,7 +95,7 @@ class SVMHead(BoxHead):
         self.ridge = nn.Linear(self.pooled_width, 4 * classes) if ridge else None
 
     def predict(self, pooled: Float[Tensor, "N C h w"]) -> Scored:
-        """The machines' scores and plain deltas of each region for the classes 1..K."""
+        """The SVMs' scores and plain deltas of each region for the classes 1..K."""
         x = self.vectors(pooled)
         scores = self.svm(x).float().sigmoid()
         if self.ridge is None:

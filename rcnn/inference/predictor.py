@@ -23,6 +23,9 @@ Source = Picture | Sample
 """A file, an RGB array of height x width x 3, a function that makes one, or a sample, which may bring proposals."""
 
 
+_NO_REGIONS = np.zeros((0, 4), np.float32)
+
+
 @dataclass(frozen=True)
 class Proposer:
     """Selective search for a method that makes no regions itself: at most `most` a picture, in its pixels."""
@@ -114,6 +117,11 @@ class Detector:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return self.model(to_device(batch, self.device))
 
+    def batch_of(self, picture: UInt8[np.ndarray, "H W 3"], regions: Float[np.ndarray, "P 4"] | None = None) -> Batch:
+        """A picture by itself as the network takes it, with regions in its own pixels where the method needs some."""
+        one = _Input(picture, _NO_REGIONS if regions is None else regions)
+        return self._lay_out([one], self.preprocess.canvas(self.preprocess.resized(one.size)))
+
     def _read(self, source: Source) -> _Input | DataError:
         """The picture, and regions in its pixels for a method that needs some."""
         picture = source.picture if isinstance(source, Sample) else source
@@ -122,7 +130,7 @@ class Detector:
         except DataError as error:
             return error
         if self.proposer is None:
-            return _Input(rgb, np.zeros((0, 4), np.float32))
+            return _Input(rgb, _NO_REGIONS)
         given = source.proposals if isinstance(source, Sample) else None
         return _Input(rgb, self.proposer.find(rgb) if given is None else given)
 
@@ -140,15 +148,19 @@ class Detector:
         return found
 
     def _together(self, inputs: Sequence[_Input], canvas: Size) -> list[Detections]:
+        padded = self.detect(self._lay_out(inputs, canvas))
+        self.incomplete += int((~padded.complete).sum())
+        return unpad(padded, self.class_names)
+
+    def _lay_out(self, inputs: Sequence[_Input], canvas: Size) -> Batch:
+        """The pictures on one canvas, with their regions where the method needs some."""
         sizes = [self.preprocess.resized(one.size) for one in inputs]
         images = [self.preprocess.prepare(one.rgb, size) for one, size in zip(inputs, sizes, strict=True)]
         batch = lay_out(images, [one.size for one in inputs], canvas, len(inputs))
-        if self.proposer is not None:
-            regions = [one.regions_at(size) for one, size in zip(inputs, sizes, strict=True)]
-            batch = replace(batch, proposals=pad_proposals(regions, self.proposer.most, len(inputs)))
-        padded = self.detect(batch)
-        self.incomplete += int((~padded.complete).sum())
-        return unpad(padded, self.class_names)
+        if self.proposer is None:
+            return batch
+        regions = [one.regions_at(size) for one, size in zip(inputs, sizes, strict=True)]
+        return replace(batch, proposals=pad_proposals(regions, self.proposer.most, len(inputs)))
 
 
 def _nothing() -> Detections:

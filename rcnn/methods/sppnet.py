@@ -11,7 +11,7 @@ from rcnn.structures import Batch, PaddedDetections
 
 
 class SPPnet(nn.Module):
-    """Regions from outside are pooled from shared features that are never trained; machines on fc7 classify them."""
+    """Regions from outside are pooled from shared features that are never trained; SVMs on fc7 classify them."""
 
     def __init__(self, backbone: Backbone, pool: SPPPool, head: BoxHead, postprocess: Postprocess) -> None:
         super().__init__()

@@ -21,6 +21,12 @@ OPTIONS = {
 }
 """What the command line calls these settings."""
 
+_ITERATIONS = {
+    "epochs": ("training.iterations", "training.rpn_iterations"),
+    "rpn_epochs": ("training.rpn_iterations",),
+}
+"""What would win over the epochs of all stages, and over those of the RPN's stages."""
+
 
 def preset(name: str) -> Config:
     """The configuration of that name; raises ConfigError for a name that is none."""
@@ -44,12 +50,17 @@ def override(
     of its end as tells it apart (`lr`); an option that is None was not given. `names` says what the user calls the
     options that set a key (see OPTIONS), for messages. Raises ConfigError for a key that is unknown or stands for
     several settings, and for a value of a wrong type or out of range.
+
+    Epochs take the place of a preset's iterations, which would win over them, unless iterations are given too.
     """
-    settings = _flat(config.model_dump(mode="json"))
+    settings = flat(config.model_dump(mode="json"))
     sources: dict[str, str] = {}
     for change in _changes(settings, file, sets, options, names or {}):
         settings[change.key] = change.value
         sources[change.key] = change.source
+    for length in ("epochs", "rpn_epochs"):
+        if f"training.{length}" in sources:
+            settings |= {key: 0 for key in _ITERATIONS[length] if key not in sources}
     try:
         # JSON's strict rules are YAML's: a list is a tuple, 1 is a float, but true is no number and "4" neither.
         return Config.model_validate_json(json.dumps(_nested(settings), default=str), strict=True)
@@ -85,7 +96,7 @@ def _file_changes(known: Mapping[str, object], file: Path) -> Iterator[_Change]:
     content = read(file)
     if not isinstance(content, Mapping | None):
         raise ConfigError(f"{file}: not a mapping of settings; 'rcnn config PRESET' prints one")
-    for key, value in _flat(content or {}).items():
+    for key, value in flat(content or {}).items():
         if value is None and _in_group(key, known):
             continue  # a group whose lines are all commented out
         if key not in known:  # a file lives longer than a command: a short name could become ambiguous
@@ -98,7 +109,7 @@ def _set_changes(known: Mapping[str, object], text: str) -> Iterator[_Change]:
     key, equals, value = text.partition("=")
     if not (key.strip() and equals):
         raise ConfigError(f"{source}: not KEY=VALUE; write it like --set training.lr=0.01")
-    for full, item in _flat({key.strip(): parse(value, source)}).items():
+    for full, item in flat({key.strip(): parse(value, source)}).items():
         yield _Change(_resolve(full, known, f"{source}: "), item, source)
 
 
@@ -157,19 +168,19 @@ def _problem(detail: ErrorDetails) -> str:
     return wanted if isinstance(given, list | dict) else f"{wanted}, not {json.dumps(given)}"
 
 
-def _flat(tree: Mapping[Any, object], prefix: str = "") -> dict[str, object]:
+def flat(tree: Mapping[Any, object], prefix: str = "") -> dict[str, object]:
     """A nested mapping as one level with dotted keys."""
-    flat: dict[str, object] = {}
+    rows: dict[str, object] = {}
     for name, value in tree.items():
         key = f"{prefix}{name}"
-        flat |= _flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
-    return flat
+        rows |= flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return rows
 
 
-def _nested(flat: Mapping[str, object]) -> dict[str, Any]:
-    """The inverse of `_flat`."""
+def _nested(rows: Mapping[str, object]) -> dict[str, Any]:
+    """The inverse of `flat`."""
     tree: dict[str, Any] = {}
-    for key, value in flat.items():
+    for key, value in rows.items():
         *groups, name = key.split(".")
         group = tree
         for part in groups:

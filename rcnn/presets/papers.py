@@ -28,7 +28,7 @@ _CAFFE: dict[str, Any] = {
 }
 _FC: dict[str, Any] = {"widths": (4096, 4096), "dropout": 0.5, "pretrained": True, "beta": 1.0}
 _FINE_TUNED: dict[str, Any] = {"classifier": "svm", "ridge": True, "box_loss": 0.0}
-_MACHINES = DetectionSettings(score=0.0, nms=0.3, per_class=100, maximum=2000)
+_SVM_DETECTIONS = DetectionSettings(score=0.0, nms=0.3, per_class=100, maximum=2000)
 
 
 def rcnn_alexnet() -> Config:
@@ -50,7 +50,7 @@ def sppnet_zf() -> Config:
             backbone="zf",
             neck="none",
             head=HeadSettings(samples=64, negative_low=0.1, **(_FC | _FINE_TUNED | {"pretrained": False})),
-            detections=_MACHINES,
+            detections=_SVM_DETECTIONS,
         ),
         training=TrainingSettings(
             batch=2,
@@ -99,7 +99,7 @@ def _rcnn(backbone: Backbone, crop: int, grid: int, batch: int, samples: int) ->
             neck="none",
             proposals=ProposalSettings(train=2000, test=2000),
             head=HeadSettings(crop=crop, context=16, pool=grid, samples=samples, **(_FC | _FINE_TUNED)),
-            detections=_MACHINES,
+            detections=_SVM_DETECTIONS,
         ),
         training=TrainingSettings(
             batch=batch,

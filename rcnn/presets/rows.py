@@ -38,6 +38,8 @@ class Row:
 
 BOTH_YEARS = (Part(2007, "trainval"), Part(2012, "trainval"))
 SVD = {"fc6": 1024, "fc7": 256}
+VGG_M = {"model.backbone": "vgg-m", "model.head.widths": [4096, 1024], "model.head.crop": 224}
+VGG16 = {"model.backbone": "vgg16"}
 _SCALES = [480, 576, 688, 864, 1200]
 FIVE_SCALES = {"model.image_scales": _SCALES, "input.short": 1200}
 FAST_FIVE_SCALES = FIVE_SCALES | {"input.long": 2000, "training.scales": _SCALES}
@@ -62,12 +64,19 @@ ROWS = {
         "rcnn-alexnet", "S without box regression", 54.2, changes=REGIONS_STAY | {"model.head.ridge": False}
     ),
     "rcnn-alexnet-07-softmax": Row(
-        "rcnn-alexnet", "S, softmax alone", 50.9, changes=REGIONS_STAY | {"model.head.classifier": "softmax"}
+        "rcnn-alexnet",
+        "S, softmax alone",
+        50.9,
+        changes=REGIONS_STAY | {"model.head.classifier": "softmax", "model.head.ridge": False},
     ),
+    "rcnn-vgg-m-07": Row("rcnn-alexnet", "R-CNN, M", 60.2, 12.1, 28, changes=VGG_M),
     "rcnn-vgg16-07": Row("rcnn-vgg16", "R-CNN, L", 66.0, 47.0, 84),
     "sppnet-zf-07": Row("sppnet-zf", "SPPnet, one scale", 58.0, 0.14),
     "sppnet-zf-07-5-scales": Row(
         "sppnet-zf", "SPPnet, five scales", 59.2, 0.38, changes=FIVE_SCALES | {"input.long": 12_000}
+    ),
+    "sppnet-vgg16-07-5-scales": Row(
+        "sppnet-zf", "SPPnet, L, five scales", 63.1, 2.3, 25, changes=FIVE_SCALES | VGG16 | {"input.long": 12_000}
     ),
     "fast-rcnn-alexnet-07": Row("fast-rcnn-alexnet", "Fast R-CNN, S", 57.1, 0.10, 1.2),
     "fast-rcnn-alexnet-07-svd": Row("fast-rcnn-alexnet", "S, truncated", 56.5, 0.06, ranks=SVD),

@@ -9,6 +9,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
@@ -68,6 +69,18 @@ def every_region(picture: RGB, mode: Mode) -> Float[np.ndarray, "P 4"]:
     found = found[(found[:, 2:] >= LEAST_SIDE).all(1)].astype(np.float64)
     corners = np.concatenate((found[:, :2], found[:, :2] + found[:, 2:]), axis=1)
     return (corners * (width, height, width, height) / (WIDTH, searched, WIDTH, searched)).astype(np.float32)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """While this context lasts, OpenCV uses one thread: what a worker does, and what times are told of."""
+    cv2 = opencv()
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def opencv() -> Any:

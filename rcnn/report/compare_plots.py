@@ -64,7 +64,10 @@ def draw(plot: Plot) -> "Figure":
         figure = Figure(figsize=(5.6, 1.3 + 0.3 * rows if rows else 3.6), layout="constrained")
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
-        _draw_bars(axes, plot) if isinstance(plot, Bars) else _draw_lines(axes, plot)
+        if isinstance(plot, Bars):
+            _draw_bars(axes, plot)
+        else:
+            _draw_lines(axes, plot)
     return figure
 
 

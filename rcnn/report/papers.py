@@ -6,7 +6,6 @@ K40 (SPPnet's five scales: its authors' machine); without proposals, but for Fas
 
 from dataclasses import dataclass
 
-WHERE = "VOC 2007, one Nvidia K40"
 NETWORKS = {"S": "AlexNet", "M": "VGG_CNN_M_1024", "L": "VGG16", "ZF": "ZF-5"}
 """The papers' letters."""
 _LETTER = {"alexnet": "S", "caffenet": "S", "vgg-m": "M", "zf": "ZF"}
@@ -61,6 +60,9 @@ SVD = {"S": (57.1, 56.5), "M": (59.2, 58.7), "L": (66.9, 66.6)}
 SVD_MS = {"S": (100.0, 60.0), "M": (150.0, 80.0), "L": (320.0, 220.0)}
 """Milliseconds of a picture before and after (the same)."""
 
+SVD_SPEEDUP = {"S": 169.0, "M": 150.0, "L": 213.0}
+"""How many times faster than R-CNN Fast R-CNN is after truncation (the same)."""
+
 CLASSIFIERS: dict[str, dict[str, tuple[float | None, float]]] = {
     "rcnn": {"S": (None, 58.5), "M": (None, 60.2), "L": (None, 66.0)},
     "fast-rcnn": {"S": (57.1, 56.3), "M": (59.2, 58.7), "L": (66.9, 66.8)},
@@ -85,7 +87,7 @@ MULTI_TASK = {"S": (52.2, 53.3, 54.6, 57.1), "M": (54.7, 55.5, 56.6, 59.2), "L":
 LAYERS = {5: (61.4, None), 2: (66.9, 9.5), 1: (67.2, 12.5)}
 """By frozen stages of VGG16: mAP and training hours (Fast R-CNN, table 5)."""
 
-SOURCES = {"selective search": 58.7, "RPN": 59.9, "EdgeBoxes": 58.6}
+SOURCES = {"selective search": 58.7, "RPN": 59.9}
 """mAP with ZF-5, the same proposals in training and at test (Faster R-CNN, table 2)."""
 RPN_AT_TEST = {100: 55.1, 300: 56.8, 1000: 56.3}
 """mAP with ZF-5, trained on selective search, with so many proposals of an RPN at test (the same)."""

@@ -44,6 +44,11 @@ class SweepPoint:
         values = asdict(self)
         return values | {"AP": values.pop("ap"), "AP50": values.pop("ap50")}
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "SweepPoint":
+        """The point that `to_json` gave."""
+        return cls(**{name.lower() if name in ("AP", "AP50") else name: value for name, value in values.items()})
+
 
 @dataclass(frozen=True)
 class Sweep:

@@ -1,5 +1,6 @@
-"""The network's view of every region, written to disk: what machines and box regressors are solved from."""
+"""The network's view of every region, written to disk: what SVMs and box regressors are solved from."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -38,13 +39,16 @@ def extract(
     model.eval()
     begin = int(file.done.sum())  # pictures are written in order
     width = file.all_pooled.shape[1]  # 0 where no regressors are asked for
+    began = time.perf_counter()
     for picture, item in enumerate(batches.epoch(0, begin), start=begin):
         images, boxes = to_device((item.batch.images, item.batch.regions.boxes), device)
         rows = torch.from_numpy(file.pooled_rows(picture)).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             parts = list(_described(model, images, boxes[:, : len(file.vectors(picture))], rows, width, chunk))
         vectors, pooled = (torch.cat(part).float().cpu().numpy() for part in zip(*parts, strict=True))
-        file.write(picture, vectors, pooled)
+        now = time.perf_counter()
+        file.write(picture, vectors, pooled, now - began)
+        began = now
         if on_picture:
             on_picture(picture + 1, len(file))
 

@@ -86,7 +86,8 @@ class FeaturePlan:
         index = {name: (array.dtype.str, array.shape) for name, array in self.arrays.items()}
         vectors = (stored, (len(self.arrays["truth"]), self.vector_width))
         pooled = (stored, (len(self.arrays["pooled_rows"]), self.pooled_width))
-        return {"done": ("|b1", (len(self.regions),)), **index, "vectors": vectors, "pooled": pooled}
+        progress = {"done": ("|b1", (len(self.regions),)), "seconds": ("<f4", (len(self.regions),))}
+        return {**progress, **index, "vectors": vectors, "pooled": pooled}
 
     @cached_property
     def header(self) -> bytes:

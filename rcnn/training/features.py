@@ -38,6 +38,11 @@ class FeatureFile:
         return self._sections["done"].copy()
 
     @property
+    def seconds(self) -> float:
+        """How long the features took that are written, whichever process wrote them."""
+        return float(self._sections["seconds"][self._sections["done"]].sum(dtype=np.float64))
+
+    @property
     def all_vectors(self) -> Float[np.ndarray, "R D"]:
         """The vectors of all pictures; `first_row` says where each begins."""
         return _read_only(self._sections["vectors"])
@@ -74,10 +79,16 @@ class FeatureFile:
         """A picture's pooled features, as they lie on the disk."""
         return self.all_pooled[slice(*self.first_pooled[picture : picture + 2])]
 
-    def write(self, picture: int, vectors: Float[np.ndarray, "R D"], pooled: Float[np.ndarray, "M E"]) -> None:
-        """Store a picture's features; raises TrainingError for numbers that are not finite in the file's type."""
+    def write(
+        self, picture: int, vectors: Float[np.ndarray, "R D"], pooled: Float[np.ndarray, "M E"], seconds: float = 0.0
+    ) -> None:
+        """Store a picture's features, which took so many seconds.
+
+        Raises TrainingError for numbers that are not finite in the file's type.
+        """
         self._put("vectors", slice(*self.first_row[picture : picture + 2]), picture, vectors)
         self._put("pooled", slice(*self.first_pooled[picture : picture + 2]), picture, pooled)
+        self._sections["seconds"][picture] = seconds
         self._map.flush()  # first the features, then their mark: a crash between the two costs one picture
         self._sections["done"][picture] = True
 

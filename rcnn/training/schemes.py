@@ -42,7 +42,7 @@ class Learn:
 
 @dataclass(frozen=True)
 class Fit:
-    """A stage that solves for a part of the head by itself, from features on disk: machines, or box regressors."""
+    """A stage that solves for a part of the head by itself, from features on disk: SVMs, or box regressors."""
 
     name: Literal["svm", "ridge"]
 
@@ -73,7 +73,7 @@ def four_step(rpn: RPNObjective, rois: RoIObjective, rpn_length: Length, length:
     ]
 
 
-def then_machines(objective: RoIObjective, length: Length, trains: tuple[str, ...], ridge: bool) -> list[Stage]:
-    """Fine-tuning, then support vector machines, then box regressors (R-CNN, section 2.3; SPPnet, section 4.1)."""
+def then_svms(objective: RoIObjective, length: Length, trains: tuple[str, ...], ridge: bool) -> list[Stage]:
+    """Fine-tuning, then linear SVMs, then box regressors (R-CNN, section 2.3; SPPnet, section 4.1)."""
     stages: list[Stage] = [Learn("fine-tune", objective, length, trains, judged=False), Fit("svm")]
     return [*stages, Fit("ridge")] if ridge else stages

@@ -1,6 +1,5 @@
 """A training from its first stage, or from where it stopped, to its last."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,8 +24,8 @@ class Tools:
     """A session for a stage, whose files carry the given metadata. Proposals that it needs are there by then."""
     propose: Callable[[str, bool], None]
     """Let the model propose regions for the stage of that name, or read them again if that was done before."""
-    fit: Callable[[Fit], None]
-    """Solve for a part of the head."""
+    fit: Callable[[Fit], float]
+    """Solve for a part of the head; the seconds that it took, those before an interruption too."""
     judge: Callable[[], Mapping[str, float]] | None
     """Measure the detector; None where there is nothing to measure it on."""
 
@@ -71,13 +70,17 @@ class StagedTraining:
 
     def run(self) -> None:
         """Go through the stages that are left. Raises Stopped after a signal, with the state saved."""
-        if self.number == len(self.stages):
-            return  # it had ended: its files stay as they are
+        if self.number == len(self.stages):  # it had ended: its files stay as they are
+            self._tidy()
+            return
         keep_freed_memory()
         while self.number < len(self.stages):
             stage = self.stages[self.number]
             self.listener.stage_started(stage.name, self.number + 1, len(self.stages))
-            self._learn(stage) if isinstance(stage, Learn) else self._fit(stage)
+            if isinstance(stage, Learn):
+                self._learn(stage)
+            else:
+                self._fit(stage)
             self.number, self.resumed = self.number + 1, False
         self._end()
 
@@ -106,10 +109,9 @@ class StagedTraining:
 
     def _fit(self, stage: Fit) -> None:
         self._save(self.number)
-        began = time.perf_counter()
-        self.tools.fit(stage)
+        seconds = self.tools.fit(stage)
         place = {"stage": stage.name, "epoch": 1, "step": 0}
-        rows: list[Row] = [place | {"split": "train", "losses": {}, "seconds": time.perf_counter() - began}]
+        rows: list[Row] = [place | {"split": "train", "losses": {}, "seconds": seconds}]
         if self.tools.judge and self.number == len(self.stages) - 1:
             rows.append(place | {"split": "val", "losses": {}} | dict(self.tools.judge()))
         self.folder.append_metrics(rows)
@@ -120,10 +122,14 @@ class StagedTraining:
         last = self.stages[-1]
         if isinstance(last, Fit) or not last.judged or not self.folder.best.is_file():
             write_tensors(self.folder.best, self.model.state_dict(), self.metadata)
-        for file in (self.folder.initial, self.folder.features):
-            file.unlink(missing_ok=True)
         if len(self.stages) > 1:
             self._save(len(self.stages))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what only training needs; not before the state says that it has ended."""
+        for file in (self.folder.initial, self.folder.features):
+            file.unlink(missing_ok=True)
 
     def _save(self, number: int) -> None:
         write_tensors(self.folder.last, pack(self.model, None), {**self.metadata, "stage": number})

@@ -174,7 +174,7 @@ def _fit(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
-    machine = LinearSVC(
+    svm = LinearSVC(
         loss="hinge",
         dual=True,
         C=settings.c,
@@ -186,7 +186,7 @@ def _fit(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        machine.fit(vectors, np.arange(len(vectors)) < positives)
-    if machine.n_iter_ >= settings.iterations:
+        svm.fit(vectors, np.arange(len(vectors)) < positives)
+    if svm.n_iter_ >= settings.iterations:
         _log.warning("class %s: its SVM has not converged in %d iterations", name, settings.iterations)
-    return machine.coef_[0], float(machine.intercept_[0])
+    return svm.coef_[0], float(svm.intercept_[0])

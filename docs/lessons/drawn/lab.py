@@ -1,5 +1,6 @@
 """What all figures are drawn from: the demo's data, one small network, and one run of 4-step training."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
+import rcnn
 from rcnn import build
 from rcnn.api.measuring import evaluate_detector
 from rcnn.api.proposals import rpn_proposals
@@ -222,6 +224,14 @@ def train(
     training.run()
 
 
+def code() -> str:
+    """A hash of the library's code: what was trained or timed before a change of it is made anew."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(rcnn.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def open_lab(cache: Path | None, scale: Scale, again: bool = False) -> Lab:
     """The lab with the trained detector: from `cache`, or trained now; untrained where `cache` is None."""
     data, config = scenes(scale), settings(training__epochs=scale.epochs, training__rpn_epochs=scale.rpn_epochs)
@@ -229,7 +239,8 @@ def open_lab(cache: Path | None, scale: Scale, again: bool = False) -> Lab:
     lab = Lab(data, detector, config, Record(), cache)
     if cache is None:
         return lab
-    key, file = {"config": config.model_dump(mode="json"), "scale": asdict(scale)}, cache / "model.safetensors"
+    key = {"config": config.model_dump(mode="json"), "scale": asdict(scale), "code": code()}
+    file = cache / "model.safetensors"
     if not again and file.is_file():
         tensors, metadata = read_tensors(file)
         if {name: metadata.get(name) for name in key} == key:

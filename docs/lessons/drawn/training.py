@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from drawn.drawing import Drawn, numbers_table
-from drawn.lab import Lab, Watcher, detector_of, fresh_model, settings, train
+from drawn.lab import Lab, Watcher, code, detector_of, fresh_model, settings, train
 from drawn.timing import HOW, least_seconds
 from matplotlib.axes import Axes
 
@@ -40,7 +40,11 @@ def study(lab: Lab, name: str, measure: Callable[[], dict[str, Any]], **about: o
     if lab.cache is None:
         return measure()
     file = lab.cache / f"{name}.json"
-    key = {"config": lab.config.model_dump(mode="json"), "pictures": len(lab.data.splits["train"])} | about
+    key = {
+        "config": lab.config.model_dump(mode="json"),
+        "pictures": len(lab.data.splits["train"]),
+        "code": code(),
+    } | about
     if file.is_file():
         stored = json.loads(file.read_text("utf-8"))
         if stored["key"] == key:

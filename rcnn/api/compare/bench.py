@@ -6,36 +6,34 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
 
 from torch import nn
 
-from rcnn.api.compare.plan import Plan, Recipe
+from rcnn.api.compare.plan import NUMBERS, SEARCHING, Plan, Recipe
 from rcnn.api.compare.record import Measured, PhaseSeconds, Recalled, Searched, Trained
 from rcnn.api.data import read_data, split
 from rcnn.api.loading import load
-from rcnn.api.measuring import evaluation_samples
+from rcnn.api.measuring import evaluate_protocols, evaluation_samples
 from rcnn.api.proposals import recall_of, search_proposals
 from rcnn.api.training import prepare_training
 from rcnn.bench.phases import phase_seconds
 from rcnn.compression.svd import parameters
 from rcnn.data.picture import resolve
 from rcnn.errors import ConfigError
-from rcnn.evaluation import Protocol, check_protocol, evaluate
+from rcnn.evaluation import Protocol, check_protocol
 from rcnn.inference.predictor import Detector
 from rcnn.proposals.cache import cache_folder
 from rcnn.proposals.files import ProposalTable, read_proposals, write_proposals
-from rcnn.proposals.selective_search import Mode, rank_scores, selective_search
+from rcnn.proposals.selective_search import Mode, one_core, rank_scores, selective_search
 from rcnn.runs import RunFolder, read_metadata
 from rcnn.sample import DataSet, Sample
 from rcnn.training.session import Listener
 
-SEARCHING = ("rcnn", "sppnet", "fast-rcnn")
-"""Methods that need regions from outside."""
 SEARCHED = 2000
-"""Of a picture so many regions are kept, or as many as some method asks for."""
+"""Of a picture so many regions are kept, or as many as some method or study asks for."""
 PROPOSALS = "proposals.safetensors"
 PROTOCOLS: tuple[Protocol, Protocol] = ("coco", "voc07")
 Adapt = Callable[["Bench", Detector, list[Sample]], tuple[Detector, list[Sample]]]
@@ -59,8 +57,10 @@ class Bench:
     @property
     def proposals(self) -> str | None:
         """The file of regions for the methods that make none."""
-        file = self.plan.asked.proposals or self.plan.out / PROPOSALS
-        return str(file) if file.is_file() else None
+        if self.plan.asked.proposals:
+            return str(self.plan.asked.proposals)
+        found = self.plan.out / PROPOSALS
+        return str(found) if found.is_file() else None
 
     def check(self) -> None:
         """Raise an error for splits without pictures, and for given runs of other classes."""
@@ -106,8 +106,7 @@ class Bench:
     def measure(self, recipe: Recipe, adapt: Adapt, timed: bool) -> Measured:
         """The accuracy, and if asked the time, of a run's detector on the split; `adapt` makes it what is studied."""
         detector, samples = self._subject(recipe, adapt)
-        found = list(detector.predict(samples))
-        coco, voc = (evaluate(samples, found, detector.class_names, protocol) for protocol in PROTOCOLS)
+        (coco, voc), _ = evaluate_protocols(detector, samples, PROTOCOLS)
         some = spread(samples, self.plan.asked.timed) if timed else []
         seconds = PhaseSeconds(**asdict(phase_seconds(detector, some, self.plan.asked.repeats))) if timed else None
         return Measured(
@@ -119,6 +118,7 @@ class Bench:
             seconds=seconds,
             timed=len(some),
             head_parameters=parameters(fully_connected(detector)),
+            warnings=list(dict.fromkeys(coco.warnings + voc.warnings)),
         )
 
     def recall(self, recipe: Recipe, adapt: Adapt, numbers: Sequence[int]) -> Recalled:
@@ -136,7 +136,7 @@ class Bench:
     def detector(self, recipe: Recipe) -> Detector:
         """The best detector of a run that is complete."""
         asked = self.plan.asked
-        return load(self.plan.folder(recipe).path, asked.device, precision=asked.precision)
+        return load(self.plan.folder(recipe).path, asked.device, precision=asked.precision or "fp32")
 
     def _subject(self, recipe: Recipe, adapt: Adapt) -> tuple[Detector, list[Sample]]:
         """What is measured, and the pictures to measure it on, with regions where it needs them."""
@@ -173,24 +173,21 @@ class Bench:
         return [] if name == "none" else split(self.dataset, name, f"--{role}-split NAME")
 
     def _mode(self) -> Mode:
-        """Of selective search, as the first method that needs it says."""
+        """Of selective search, as the methods that need it say; they share its regions."""
         return next(config.model.proposals.mode for method, config in self.plan.configs.items() if method in SEARCHING)
 
     def _most(self) -> int:
         """Regions of a picture that are kept: what any method or study may ask for."""
         settings = [config.model.proposals for config in self.plan.configs.values()]
-        return max(SEARCHED, *(number for s in settings for number in (s.train, s.test)))
+        studied = max(NUMBERS[self._mode()]) if "proposals" in self.plan.asked.studies else 0
+        return max(SEARCHED, studied, *(number for s in settings for number in (s.train, s.test)))
 
     def _search_seconds(self, samples: Sequence[Sample], mode: Mode) -> float:
-        """Of a picture: the median over a few, each searched once and by this process."""
+        """Of a picture: the median over a few, each searched once, by this process, on one core."""
         pictures = [resolve(sample.picture) for sample in spread(samples, self.plan.asked.timed)]
-        selective_search(pictures[0], mode)
-        seconds = []
-        for picture in pictures:
-            began = time.perf_counter()
-            selective_search(picture, mode)
-            seconds.append(time.perf_counter() - began)
-        return median(seconds)
+        with one_core():
+            selective_search(pictures[0], mode)
+            return median(_seconds(partial(selective_search, picture, mode)) for picture in pictures)
 
 
 def fully_connected(detector: Detector) -> nn.Module:
@@ -206,6 +203,12 @@ def unchanged(bench: Bench, detector: Detector, samples: list[Sample]) -> tuple[
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     """At most `count` samples, evenly spaced."""
     return [samples[place * len(samples) // count] for place in range(count)] if len(samples) > count else list(samples)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _known(value: float) -> float | None:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from rcnn.api.compare.bench import SEARCHING
-from rcnn.api.compare.plan import NAMES, Plan
+from rcnn.api.compare.plan import NAMES, SEARCHING, Plan
 from rcnn.api.compare.record import Record
 from rcnn.report import papers
 from rcnn.report.compare import Column, Section, Table
@@ -110,6 +109,7 @@ def _accuracy(plan: Plan, record: Record, times: Mapping[str, Times]) -> Section
     )
     pictures = next(iter(found.values())).pictures
     says = f"On {counted(pictures, 'picture')} of split {plan.asked.split}. The papers' numbers are with VGG16 on COCO."
+    says += "".join(f" {NAMES[m]}: {warning}." for m in times for warning in found[m].warnings)
     complete = all(point[0] is not None for (point,) in points.values())
     return Section("accuracy", "Accuracy", says, Table(columns, tuple(rows)), (plot,) if complete else ())
 
@@ -118,7 +118,7 @@ def _training(record: Record, times: Mapping[str, Times]) -> Section:
     rows: list[tuple[str | float | None, ...]] = []
     for method, time in times.items():
         if method in SEARCHING:
-            rows.append((NAMES[method], "selective search", time.train_search))
+            rows.append((NAMES[method], record.source, time.train_search))
         rows += [(NAMES[method], stage, seconds) for stage, seconds in record.trained(method).seconds.items()]
         rows.append((NAMES[method], "all", time.train_all))
     stages = dict.fromkeys(str(row[1]) for row in rows if row[1] != "all")
@@ -129,8 +129,8 @@ def _training(record: Record, times: Mapping[str, Times]) -> Section:
         "Training by stage", "Seconds of each stage, one after the other.", labels, series, "seconds", stacked=True
     )
     says = (
-        "Seconds of gradient descent and of solving; validation is not counted. Selective search is that of one core: "
-        "the median of a few pictures times their number. The features of regions are part of the stage svm."
+        "Seconds of gradient descent and of solving; validation is not counted. Proposals from outside are those of "
+        "one core: the median of a few pictures times their number. The features of regions are part of the stage svm."
     )
     columns = (Column("method", ""), Column("stage", ""), Column("seconds"))
     return Section("training", "Training by stage", says, Table(columns, tuple(rows)), (plot,))

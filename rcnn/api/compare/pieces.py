@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from rcnn.api.compare.bench import SEARCHING, Adapt, Bench, unchanged
-from rcnn.api.compare.plan import Plan, Recipe
+from rcnn import build
+from rcnn.api.compare.bench import Adapt, Bench, unchanged
+from rcnn.api.compare.plan import SEARCHING, Plan, Recipe
 from rcnn.api.compare.record import AnyResult
 
 
@@ -31,7 +32,8 @@ def run_pieces(recipe: Recipe) -> list[Piece]:
 
 
 def train_piece(recipe: Recipe) -> Piece:
-    """A run."""
+    """A run. Raises ConfigError for settings that it could not be trained with: now, not after hours."""
+    build.refuse(recipe.config)
     needs = ("search",) if recipe.method in SEARCHING else ()
     return Piece(f"train {recipe.name}", needs, lambda bench: bench.train(recipe))
 

@@ -8,14 +8,23 @@ from typing import get_args
 from rcnn.api.compare.record import Settings
 from rcnn.api.data import Data
 from rcnn.api.loading import Precision, config_of
+from rcnn.backbones.classifier import FULLY_CONNECTED
 from rcnn.backbones.networks import WEIGHTS
 from rcnn.config import Backbone, Config
 from rcnn.data import Format, Policy
 from rcnn.errors import ConfigError, WeightsError
 from rcnn.presets.overrides import OPTIONS, override, preset
+from rcnn.proposals.selective_search import Mode
 from rcnn.runs import RunFolder, read_metadata
 
 METHODS = ("rcnn", "sppnet", "fast-rcnn", "faster-rcnn")
+SEARCHING = ("rcnn", "sppnet", "fast-rcnn")
+"""Methods that need regions from outside."""
+NUMBERS: dict[Mode, tuple[int, ...]] = {
+    "fast": (50, 100, 200, 300, 500, 1000, 1500, 2000),
+    "quality": (50, 100, 200, 300, 500, 1000, 1500, 2000, 3000, 5000, 10_000),
+}
+"""Of proposals a picture that are studied: as many as a mode of selective search finds."""
 NAMES = {"rcnn": "R-CNN", "sppnet": "SPPnet", "fast-rcnn": "Fast R-CNN", "faster-rcnn": "Faster R-CNN"}
 _MODERN = ("rcnn-mobilenet", "sppnet-mobilenet", "fast-rcnn-mobilenet-fpn", "faster-rcnn-mobilenet-fpn")
 _PAPERS = {
@@ -63,7 +72,8 @@ class Asked:
     val_split: str | None = None
     proposals: Path | None = None
     device: str = "auto"
-    precision: Precision = "auto"
+    precision: Precision | None = None
+    """Of training, as each method's settings say unless given; and of measuring, fp32 unless given."""
     bad_boxes: Policy = "fail"
     format: Format | None = None
     search_workers: int = 0
@@ -125,8 +135,11 @@ def make_plan(data: Data, out: Path, asked: Asked) -> Plan:
     """The settings of each method; raises an error for what does not go together, before anything is written."""
     _check_names(asked)
     _check_backbone(asked)
+    if asked.proposals is not None and not asked.proposals.is_file():
+        raise ConfigError(f"{asked.proposals}: no such file; give --proposals a file of rcnn propose, or leave it out")
     methods = [method for method in METHODS if method in asked.methods]
     configs = {m: _given(m, asked) if m in asked.given else _trained(m, asked) for m in methods}
+    _check_modes({method: config for method, config in configs.items() if method not in asked.given})
     return Plan(data, out, asked, configs)
 
 
@@ -155,18 +168,24 @@ def _check_backbone(asked: Asked) -> None:
         raise WeightsError(f"{weights}: no such file; give --backbone-weights a file of weights, or none")
 
 
+def _check_modes(configs: Mapping[str, Config]) -> None:
+    """Regions are searched for once, for all methods that need some."""
+    modes = {method: config.model.proposals.mode for method, config in configs.items() if method in SEARCHING}
+    if len(set(modes.values())) > 1:
+        told = ", ".join(f"{mode} of {method}" for method, mode in modes.items())
+        raise ConfigError(f"model.proposals.mode: {told}; all methods share one search, so give one mode for all")
+
+
 def _trained(method: str, asked: Asked) -> Config:
     """The settings of a method that is trained here."""
     presets = _PAPERS.get(asked.backbone, _MODERN)
-    base = override(preset(presets[METHODS.index(method)]), None, (), {"model.backbone": asked.backbone})
+    base = override(preset(presets[METHODS.index(method)]), None, (), _network(asked.backbone))
     options: dict[str, object] = {
         "training.epochs": asked.epochs,
         "training.seed": asked.seed,
         "training.workers": asked.workers,
         "training.precision": asked.precision,
     }
-    if asked.epochs is not None:
-        options |= {"training.iterations": 0, "training.rpn_iterations": 0}
     if asked.size is not None:
         options |= {"input.short": asked.size, "input.long": asked.size * 5 // 3}
     shared = override(base, None, asked.sets, options, OPTIONS)
@@ -174,6 +193,13 @@ def _trained(method: str, asked: Asked) -> Config:
     if config.model.method != method or config.model.backbone != asked.backbone:
         raise ConfigError("--set model.method, model.backbone: are what --methods and --backbone say; leave them out")
     return config
+
+
+def _network(backbone: str) -> dict[str, object]:
+    """A network as a preset takes it: a network of the papers with fully connected layers of its own size."""
+    layers = FULLY_CONNECTED.get(backbone)
+    sizes = {"model.head.widths": list(layers.widths), "model.head.pool": layers.grid} if layers else {}
+    return {"model.backbone": backbone, **sizes}
 
 
 def _given(method: str, asked: Asked) -> Config:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rcnn.api.resuming import setting
 from rcnn.errors import ConfigError
+from rcnn.presets.overrides import flat
 from rcnn.runs import write_text
 
 FORMAT_VERSION = 1
@@ -88,6 +88,8 @@ class Measured(Result):
     """pictures that the seconds are the median of"""
     head_parameters: int
     """weights and biases of the fully connected layers, the siblings left out"""
+    warnings: list[str] = []
+    """what may have changed the numbers"""
 
 
 class Recalled(Result):
@@ -126,7 +128,8 @@ class Settings(Result):
     val_split: str | None
     proposals: str | None
     device: str
-    precision: str
+    precision: str | None
+    """None: training as each method's settings say, measuring in fp32"""
     timed: int
     """pictures whose time is taken"""
     repeats: int
@@ -144,6 +147,9 @@ class Record(Result):
     rcnn: str
     """version of the library"""
     machine: Machine
+    """where it began"""
+    other_machines: list[Machine] = []
+    """where else it went on: times on them do not compare with the first one's"""
     settings: Settings
     pieces: dict[str, AnyResult] = {}
     """what is finished, by name"""
@@ -174,6 +180,12 @@ class Record(Result):
         result = self.pieces.get("search")
         return result if isinstance(result, Searched) else None
 
+    @property
+    def source(self) -> str:
+        """What made the regions from outside, in words."""
+        method = self.searched.method if self.searched else "selective-search"
+        return {"selective-search": "selective search", "rpn": "another run's RPN"}.get(method, f"a file of {method}")
+
     def write(self, path: Path) -> None:
         """Write the file whole."""
         write_text(path, self.model_dump_json(indent=1) + "\n")
@@ -201,11 +213,24 @@ def read_record(path: Path) -> Record:
     return record
 
 
+def resumed_record(record: Record, now: Settings, machine: Machine) -> Record:
+    """A record that goes on, on whatever machine; raises ConfigError where something else is asked for."""
+    refuse_changes(record.settings, now)
+    settings = now.model_copy(update={"configs": record.settings.configs | now.configs})
+    known = (record.machine, *record.other_machines)
+    others = [*record.other_machines, *([] if machine in known else [machine])]
+    return record.model_copy(update={"settings": settings, "other_machines": others, "tables": []})
+
+
 def refuse_changes(before: Settings, now: Settings) -> None:
-    """Raise ConfigError where a resumed comparison is asked for something else than it began with."""
-    old, new = (_flat(settings.model_dump(mode="json")) for settings in (before, now))
+    """Raise ConfigError where a resumed comparison is asked for something else than it began with.
+
+    A method that joins brings its settings along, and its run where one is given.
+    """
+    old, new = (flat(settings.model_dump(mode="json")) for settings in (before, now))
     for key in new:
-        begun = key.split(".")[1] in before.configs if key.startswith("configs.") else True
+        group, _, rest = key.partition(".")
+        begun = group not in ("configs", "given") or rest.partition(".")[0] in before.configs
         if begun and new[key] != old.get(key):
             name, advice = _typed(key, old.get(key))
             raise ConfigError(
@@ -224,13 +249,6 @@ def _typed(key: str, begun: Any) -> tuple[str, str]:
         return f"--run {rest}", f"give --run {rest}={begun}" if begun else f"leave --run {rest} out"
     option = "DATA" if group == "data" else f"--{group.replace('_', '-')}"
     return option, f"give {option} {begun}" if begun is not None else f"leave {option} out"
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    rows: dict[str, Any] = {}
-    for key, value in tree.items():
-        rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return rows
 
 
 def this_machine(device: torch.device) -> Machine:

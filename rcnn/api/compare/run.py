@@ -7,9 +7,9 @@ from typing import Protocol
 
 from rcnn.api.compare.bench import PROPOSALS, Bench
 from rcnn.api.compare.methods import method_sections
-from rcnn.api.compare.pieces import Piece, in_order, method_pieces
-from rcnn.api.compare.plan import NAMES, Plan
-from rcnn.api.compare.record import AnyResult, Record, new_record, read_record, refuse_changes
+from rcnn.api.compare.pieces import in_order, method_pieces
+from rcnn.api.compare.plan import METHODS, NAMES, Plan
+from rcnn.api.compare.record import AnyResult, Machine, Record, new_record, read_record, resumed_record, this_machine
 from rcnn.api.compare.studies import STUDIES
 from rcnn.api.compare.study import Study
 from rcnn.errors import ConfigError
@@ -66,7 +66,7 @@ def compare(
     bench = Bench(plan, watcher.training)
     bench.check()
     if overwrite:
-        _clear(plan, pieces)
+        _clear(plan)
     plan.out.mkdir(parents=True, exist_ok=True)
     record.write(plan.out / RECORD)
     for number, piece in enumerate(pieces, start=1):
@@ -99,20 +99,18 @@ def _begin(plan: Plan, resume: bool, overwrite: bool) -> Record:
     if not resume:
         RunFolder(plan.out).refuse_existing(overwrite)
         return new_record(plan.settings, device)
-    record = read_record(plan.out / RECORD)
-    refuse_changes(record.settings, plan.settings)
-    configs = record.settings.configs | plan.settings.configs
-    return record.model_copy(update={"settings": plan.settings.model_copy(update={"configs": configs}), "tables": []})
+    return resumed_record(read_record(plan.out / RECORD), plan.settings, this_machine(device))
 
 
-def _clear(plan: Plan, pieces: list[Piece]) -> None:
-    """Remove what a comparison before this one wrote; anything else in the folder is somebody's and stays."""
+def _clear(plan: Plan) -> None:
+    """Remove what a comparison before this one wrote, its runs too; anything else in the folder is somebody's."""
+    kept = {run.resolve() for run in plan.asked.given.values()}
+    for place in plan.out.glob("*/"):
+        folder = RunFolder(place)
+        if place.name.startswith(METHODS) and folder.last.is_file() and place.resolve() not in kept:
+            folder.create(overwrite=True)
     for file in (RECORD, PAGE, PROPOSALS):
         (plan.out / file).unlink(missing_ok=True)
-    for piece in pieces:
-        kind, _, name = piece.name.partition(" ")
-        if kind == "train" and name not in plan.asked.given and (plan.out / name).exists():
-            RunFolder(plan.out / name).create(overwrite=True)
 
 
 def _finish(plan: Plan, record: Record, studies: list[Study]) -> tuple[Record, list[Section]]:
@@ -124,6 +122,10 @@ def _finish(plan: Plan, record: Record, studies: list[Study]) -> tuple[Record, l
     return record, sections
 
 
+def _machine(machine: Machine) -> str:
+    return f"{machine.processor}, {counted(machine.threads, 'thread')}, {machine.device}, {machine.system}"
+
+
 def _facts(record: Record) -> dict[str, str]:
     """How the numbers came about, for the end of the page."""
     settings, machine = record.settings, record.machine
@@ -132,9 +134,9 @@ def _facts(record: Record) -> dict[str, str]:
         "data": f"{settings.data}, measured on split {settings.split}",
         "backbone": f"{settings.backbone}, weights: {settings.backbone_weights or 'ImageNet, by torchvision'}",
         "proposals": record.searched.method if record.searched else "the network's own",
-        "machine": f"{machine.processor}, {counted(machine.threads, 'thread')}, {machine.device}, {machine.system}",
+        "machine": "; then ".join(map(_machine, (machine, *record.other_machines))),
         "versions": f"rcnn {record.rcnn}, torch {machine.torch}, Python {machine.python}",
-        "precision": settings.precision,
+        "precision": settings.precision or "as each method's settings say in training, fp32 in measuring",
         "seed": ", ".join(sorted(seeds)),
         "times": f"median of {counted(settings.timed, 'picture')}, each alone and measured up to "
         f"{counted(settings.repeats, 'time')}",

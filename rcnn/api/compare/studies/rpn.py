@@ -17,7 +17,8 @@ from rcnn.sample import Sample
 
 METHOD, PROPOSER = "fast-rcnn", "faster-rcnn"
 NUMBERS = (50, 100, 300, 1000)
-SEARCH, RPN = "selective search", "RPN"
+RPN = "RPN"
+BESIDE = "proposals beside the RPN's"
 
 
 def from_rpn(plan: Plan, number: int) -> Adapt:
@@ -39,7 +40,7 @@ def _pieces(plan: Plan) -> list[Piece]:
     searched = [measure_piece(best_of(number), base, at_most(number), timed=True) for number in NUMBERS]
     proposed = [measure_piece(_of_rpn(n), base, from_rpn(plan, n), also=(PROPOSER,)) for n in NUMBERS]
     recalls = [
-        recall_piece(f"{SEARCH} beside {RPN}", base, NUMBERS, at_most(most)),
+        recall_piece(BESIDE, base, NUMBERS, at_most(most)),
         recall_piece(RPN, base, NUMBERS, from_rpn(plan, most), also=(PROPOSER,)),
     ]
     return [*searched, *proposed, *recalls]
@@ -54,21 +55,21 @@ def _section(plan: Plan, record: Record) -> Section:
         Column("recall at IoU 0.5, %"),
         Column("mAP (VOC 07), % (ZF-5)", "{:.1f}", True),
     )
-    rows = []
-    for source, name, recall in ((SEARCH, best_of, f"{SEARCH} beside {RPN}"), (RPN, _of_rpn, RPN)):
+    rows, outside = [], record.source
+    for source, name, recall in ((outside, best_of, BESIDE), (RPN, _of_rpn, RPN)):
         for number, share in zip(NUMBERS, record.recalled(recall).recall50, strict=True):
             paper = papers.RPN_AT_TEST.get(number) if source == RPN else None
             rows.append((source, number, *accuracy(record.measured(name(number))), percent(share), paper))
     says = (
-        "One Fast R-CNN, trained on selective search; at test it sees proposals of selective search, or of the RPN of "
+        f"One Fast R-CNN, trained on proposals of {outside}; at test it sees those, or proposals of the RPN of "
         "the Faster R-CNN trained here, which shares nothing with it. The paper's detector, with ZF-5, has "
-        f"{papers.SOURCES[SEARCH]} with 2,000 of selective search, and {papers.SOURCES[RPN]} trained and tested with "
-        "300 of an RPN that shares its convolutions."
+        f"{papers.SOURCES['selective search']} with 2,000 of selective search, and {papers.SOURCES[RPN]} trained and "
+        "tested with 300 of an RPN that shares its convolutions."
     )
     plot = Lines(
         "Selective search against an RPN",
         "mAP of one trained Fast R-CNN with the best so many proposals of either source.",
-        {source: [(row[1], row[2]) for row in rows if row[0] == source] for source in (SEARCH, RPN)},
+        {source: [(row[1], row[2]) for row in rows if row[0] == source] for source in (outside, RPN)},
         "proposals a picture, at most",
         "mAP (VOC 07), %",
         log=True,

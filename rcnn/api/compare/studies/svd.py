@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 from rcnn.api.compare.bench import Adapt, Bench
+from rcnn.api.compare.methods import over
 from rcnn.api.compare.pieces import Piece, measure_piece
 from rcnn.api.compare.plan import Plan
 from rcnn.api.compare.record import Record
@@ -30,8 +31,10 @@ COLUMNS = (
     Column("parameters of fc", amount),
     Column("regions, ms", "{:,.1f}"),
     Column("a picture, ms", "{:,.1f}"),
+    Column("R-CNN / it", "{:.1f}x"),
     Column("mAP (VOC 07), %", "{:.1f}", True),
     Column("a picture, ms", "{:g}", True),
+    Column("R-CNN / it", "{:g}x", True),
 )
 
 
@@ -65,8 +68,11 @@ def _pieces(plan: Plan) -> list[Piece]:
 
 def _section(plan: Plan, record: Record) -> Section:
     network = papers.letter(plan.asked.backbone)
-    pairs = papers.SVD.get(network, (None, None)), papers.SVD_MS.get(network, (None, None))
+    nothing = (None, None)
+    speedups = papers.METHODS[METHOD][network].test_speedup, papers.SVD_SPEEDUP[network]
+    pairs = papers.SVD.get(network, nothing), papers.SVD_MS.get(network, nothing), speedups
     whole, cut = zip(*pairs, strict=True)
+    slow = picture_ms(record.measured("rcnn")) if "rcnn" in plan.methods else None
     found = {"all": record.measured(METHOD)} | {_label(shares): record.measured(_name(shares)) for shares in SHARES}
     published = {"all": whole, _label(PAPER): cut}
     rows = [
@@ -76,7 +82,8 @@ def _section(plan: Plan, record: Record) -> Section:
             one.head_parameters,
             regions_ms(one),
             picture_ms(one),
-            *published.get(label, (None, None)),
+            over(slow, picture_ms(one)),
+            *published.get(label, (None, None, None)),
         )
         for label, one in found.items()
     ]

@@ -18,7 +18,7 @@ METHODS = ("rcnn", "fast-rcnn")
 
 
 class SoftmaxScores(nn.Module):
-    """A head with machines, whose scores are those of the softmax that it was fine-tuned with; its boxes stay."""
+    """A head with SVMs, whose scores are those of the softmax that it was fine-tuned with; its boxes stay."""
 
     def __init__(self, head: SVMHead) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class SoftmaxScores(nn.Module):
 
 
 def by_softmax(bench: Bench, detector: Detector, samples: list[Sample]) -> tuple[Detector, list[Sample]]:
-    """The detector without its machines."""
+    """The detector without its SVMs."""
     head = detector.model.get_submodule("head")
     assert isinstance(head, SVMHead)
     detector.model.add_module("head", SoftmaxScores(head).eval())
@@ -74,13 +74,13 @@ def _section(plan: Plan, record: Record) -> Section:
         for name, kind, number in ((_softmax(recipe), "softmax", paper[0]), (recipe.name, "SVM", paper[1])):
             rows.append((NAMES[recipe.method], kind, *accuracy(record.measured(name)), number))
     says = (
-        "One network of each method, fine-tuned with softmax; then machines on its features. Only the scores differ. "
-        f"The paper's Fast R-CNN with softmax is another training than that with machines. R-CNN with AlexNet, before "
+        "One network of each method, fine-tuned with softmax; then SVMs on its features. Only the scores differ. "
+        f"The paper's Fast R-CNN with softmax is another training than that with SVMs. R-CNN with AlexNet, before "
         f"box regression: softmax {papers.RCNN_CLASSIFIERS[0]}, SVM {papers.RCNN_CLASSIFIERS[1]}."
     )
     plot = paired_bars(
         "Softmax against SVM",
-        "mAP of the same features, classified by the network's own softmax and by a machine for each class.",
+        "mAP of the same features, classified by the network's own softmax and by an SVM for each class.",
         [f"{row[0]}, {row[1]}" for row in rows],
         [row[2] for row in rows],
         [row[4] for row in rows],

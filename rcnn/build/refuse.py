@@ -1,0 +1,56 @@
+"""Settings that would train without a word, but not what they say."""
+
+from rcnn.config import Config
+from rcnn.errors import ConfigError
+
+SCHEMES = {
+    "rcnn": ("auto",),
+    "sppnet": ("auto",),
+    "fast-rcnn": ("auto", "multi-task", "stage-wise"),
+    "faster-rcnn": ("auto", "approximate-joint", "4-step", "exact-joint"),
+}
+"""Which schemes a method knows; the first is what `auto` stands for, or the only one."""
+
+
+def refuse(config: Config) -> None:
+    """Raise ConfigError for settings that do not go together; nothing is built or read for it."""
+    _refuse_scheme(config)
+    _refuse_stages(config)
+    _refuse_head(config)
+
+
+def _refuse_scheme(config: Config) -> None:
+    scheme, method = config.training.scheme, config.model.method
+    if scheme in SCHEMES[method]:
+        return
+    if len(SCHEMES[method]) == 1:
+        raise ConfigError(f"training.scheme: {method} has one scheme only; leave --scheme out")
+    known = ", ".join(SCHEMES[method])
+    raise ConfigError(f"training.scheme: {scheme} is no scheme of {method}; choose {known}")
+
+
+def _refuse_stages(config: Config) -> None:
+    """What the stages of a scheme cannot do."""
+    scheme, method, head = config.training.scheme, config.model.method, config.model.head
+    if head.classifier == "svm" and (method == "faster-rcnn" or scheme == "stage-wise"):
+        raise ConfigError(f"model.head.classifier: svm has no stage in {method}, {scheme}; choose softmax")
+    if head.measured_boxes and method == "faster-rcnn":
+        raise ConfigError("model.head.measured_boxes: faster-rcnn has no proposals before it trains; pass false")
+    if scheme == "stage-wise" and not head.box_loss:
+        raise ConfigError("model.head.box_loss: is 0, but stage-wise training ends with the boxes; give a weight")
+    if scheme == "exact-joint" and head.pooling == "max":
+        raise ConfigError("model.head.pooling: max pooling gives boxes no gradient for exact-joint; choose align")
+
+
+def _refuse_head(config: Config) -> None:
+    """Boxes that nothing moves, or that would be moved by what never learns; a neck that the method does not read."""
+    method, head = config.model.method, config.model.head
+    if method in ("rcnn", "sppnet") and config.model.neck != "none":
+        raise ConfigError(f"model.neck: {method} reads one map, not a pyramid of them; pass model.neck=none")
+    if head.ridge and head.classifier != "svm":
+        raise ConfigError("model.head.ridge: is solved for after the SVMs; pass false, or model.head.classifier=svm")
+    if config.model.detections.refine and not head.box_loss and not head.ridge:
+        raise ConfigError(
+            "model.head.box_loss: is 0, so nothing teaches the deltas that move the boxes; "
+            "give a weight, or pass model.detections.refine=false"
+        )
