@@ -8,14 +8,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = (
     "errors",
-    "structures boxes sample",
+    "structures boxes sample compiled",
     "ops anchors matching losses data evaluation distributed runs",
     "backbones proposals heads postprocess",
     "methods",
     "training inference compression export",
     "config",
     "build presets",
-    "compat report viewer bench",
+    "compat report viewer",
+    "bench",
     "api",
     "cli",
 )

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rcnn import build
 from rcnn.compat.torchvision import CONFIGS
 from rcnn.data.loader import make_targets
-from rcnn.data.preprocess import Preprocess, lay_out
+from rcnn.data.preprocess import Preprocess
 from rcnn.matching import match
 from rcnn.presets import PRESETS
 from rcnn.presets.modern import demo
@@ -112,13 +112,13 @@ CANVAS = (128, 192)
 
 
 def picture(height, width, seed):
-    return torch.randn(3, height, width, generator=torch.Generator().manual_seed(seed))
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def batch_of(*sizes, count=None, first=0):
     """Pictures of the given sizes on one canvas, filled up to `count`."""
-    images = [picture(*size, seed) for seed, size in enumerate(sizes, start=first)]
-    return lay_out(images, [(2 * h, 2 * w) for h, w in sizes], CANVAS, count or len(sizes))
+    pictures = [picture(2 * h, 2 * w, seed) for seed, (h, w) in enumerate(sizes, start=first)]
+    return PREPROCESS.lay_out(pictures, sizes, CANVAS, count or len(sizes))
 
 
 def truth(number, size, count=5, **flags):

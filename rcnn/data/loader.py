@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from rcnn.data.picture import MAX_PIXELS, picture_size, resolve
-from rcnn.data.preprocess import Preprocess, Size, lay_out
+from rcnn.data.picture import MAX_PIXELS, RGB, picture_size, resolve
+from rcnn.data.preprocess import Preprocess, Size
 from rcnn.errors import DataError
 from rcnn.sample import Sample
 from rcnn.structures import Batch, Proposals, Targets
@@ -52,8 +52,12 @@ class TruthBatch:
         return TruthBatch(batch, targets, self.indices)
 
 
-class Samples(Dataset[tuple[Draw, torch.Tensor, Sample, Size]]):
-    """Samples as the loader asks for them: decoded, mirrored, resized, boxes along with the picture."""
+Drawn = tuple[Draw, RGB, Size, Sample]
+"""A picture as it was drawn, the size that it shall have on the canvas, and its sample in pixels of that size."""
+
+
+class Samples(Dataset[Drawn]):
+    """Samples as the loader asks for them: decoded, mirrored, boxes along with the picture."""
 
     def __init__(self, samples: Sequence[Sample], preprocess: Preprocess, max_pixels: int = MAX_PIXELS) -> None:
         self.samples = samples
@@ -63,7 +67,7 @@ class Samples(Dataset[tuple[Draw, torch.Tensor, Sample, Size]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, draw: Draw) -> tuple[Draw, torch.Tensor, Sample, Size]:
+    def __getitem__(self, draw: Draw) -> Drawn:
         sample = self.samples[draw.index]
         picture = resolve(sample.picture, self.max_pixels)
         original = picture.shape[0], picture.shape[1]
@@ -74,7 +78,7 @@ class Samples(Dataset[tuple[Draw, torch.Tensor, Sample, Size]]):
             proposals = proposals if proposals is None else mirror(proposals, original[1])
         scale = np.array([size[1] / original[1], size[0] / original[0]] * 2, np.float32)
         moved = replace(sample, boxes=boxes * scale, proposals=proposals if proposals is None else proposals * scale)
-        return draw, self.preprocess.prepare(picture, size), moved, original
+        return draw, picture, size, moved
 
 
 def mirror(boxes: Float[np.ndarray, "G 4"], width: float) -> Float[np.ndarray, "G 4"]:
@@ -150,7 +154,7 @@ def canvas_of(preprocess: Preprocess, size: Size, short: int | None = None) -> S
 
 
 class Collate:
-    """Puts prepared pictures on their canvas, and their truth beside them; incomplete batches are filled up.
+    """Puts pictures on their canvas, and their truth beside them; incomplete batches are filled up.
 
     `proposals` is the most regions from outside the network that a picture has; 0 for a method that needs none.
     """
@@ -161,10 +165,10 @@ class Collate:
         self.batch = batch
         self.proposals = proposals
 
-    def __call__(self, rows: list[tuple[Draw, torch.Tensor, Sample, Size]]) -> TruthBatch:
-        draws, images, samples, originals = zip(*rows, strict=True)
-        canvas = canvas_of(self.preprocess, originals[0], draws[0].short)
-        batch = lay_out(images, originals, canvas, self.batch)
+    def __call__(self, rows: list[Drawn]) -> TruthBatch:
+        draws, pictures, sizes, samples = zip(*rows, strict=True)
+        canvas = self.preprocess.canvas(sizes[0], draws[0].short)
+        batch = self.preprocess.lay_out(pictures, sizes, canvas, self.batch)
         if self.proposals:
             batch = replace(batch, proposals=pad_proposals([s.regions for s in samples], self.proposals, self.batch))
         targets = make_targets(samples, self.labels, [draw.key for draw in draws], self.batch)

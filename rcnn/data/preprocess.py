@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
-from torch.nn import functional as F
 
+from rcnn.data.resize import resize
 from rcnn.structures import Batch
 
 Size = tuple[int, int]
@@ -51,31 +50,28 @@ class Preprocess:
         height, width = (next(step for step in steps if step >= side) for side in resized)
         return height, width
 
-    def prepare(self, picture: UInt8[np.ndarray, "H W 3"], size: Size) -> Float[Tensor, "3 h w"]:
-        """The picture normalised, then resized to `size`: bilinear without antialiasing, as torchvision's detectors."""
-        # W: a read-only array, as np.asarray makes of a Pillow picture, is copied; torch would warn.
-        pixels = torch.from_numpy(np.require(picture, requirements=["C", "W"])).permute(2, 0, 1)
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
-        image = (pixels.float() / 255 - mean) / std
-        if size == (image.shape[1], image.shape[2]):
-            return image
-        return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+    def lay_out(
+        self, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size], canvas: Size, count: int
+    ) -> Batch:
+        """A batch of `count` places: first the pictures, each at its size and normalised, then pictures of weight 0.
 
+        Channels last, which is what the processors' convolutions want; written once, where it is read.
+        """
+        images, shown = torch.empty(count, *canvas, 3), torch.full((count, 2), 32)
+        for place, (picture, size) in enumerate(zip(pictures, sizes, strict=True)):
+            resize(picture, size, self._levels(), images[place].numpy())
+            shown[place] = torch.tensor(size)
+        images[len(pictures) :] = 0
+        originals = shown.clone()
+        for place, picture in enumerate(pictures):
+            originals[place] = torch.tensor(picture.shape[:2])
+        weight = (torch.arange(count) < len(pictures)).float()
+        return Batch(images.permute(0, 3, 1, 2), shown, originals, weight)
 
-def lay_out(images: Sequence[Float[Tensor, "3 h w"]], originals: Sequence[Size], canvas: Size, count: int) -> Batch:
-    """A batch of `count` places, the first filled with `images`, the rest with pictures of weight 0.
-
-    Channels last, which is what the processors' convolutions want.
-    """
-    pixels = torch.zeros(count, 3, *canvas).contiguous(memory_format=torch.channels_last)
-    sizes = torch.full((count, 2), 32)
-    for place, image in enumerate(images):
-        pixels[place, :, : image.shape[1], : image.shape[2]] = image
-        sizes[place] = torch.tensor(image.shape[1:])
-    original_sizes = sizes.clone()
-    original_sizes[: len(images)] = torch.tensor(originals).reshape(-1, 2)
-    weight = (torch.arange(count) < len(images)).float()
-    return Batch(pixels, sizes, original_sizes, weight)
+    def _levels(self) -> Float[np.ndarray, "256 3"]:
+        """What the 256 levels of red, green and blue are to the network."""
+        mean, std = (np.array(values, np.float32) for values in (self.mean, self.std))
+        return (np.arange(256, dtype=np.float32)[:, None] / np.float32(255) - mean) / std
 
 
 def _up32(side: float) -> int:

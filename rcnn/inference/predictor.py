@@ -12,7 +12,7 @@ from torch import nn
 
 from rcnn.data.loader import pad_proposals
 from rcnn.data.picture import MAX_PIXELS, resolve
-from rcnn.data.preprocess import Preprocess, Size, lay_out
+from rcnn.data.preprocess import Preprocess, Size
 from rcnn.errors import ConfigError, DataError
 from rcnn.proposals.generate import find
 from rcnn.proposals.selective_search import Mode
@@ -155,8 +155,7 @@ class Detector:
     def _lay_out(self, inputs: Sequence[_Input], canvas: Size) -> Batch:
         """The pictures on one canvas, with their regions where the method needs some."""
         sizes = [self.preprocess.resized(one.size) for one in inputs]
-        images = [self.preprocess.prepare(one.rgb, size) for one, size in zip(inputs, sizes, strict=True)]
-        batch = lay_out(images, [one.size for one in inputs], canvas, len(inputs))
+        batch = self.preprocess.lay_out([one.rgb for one in inputs], sizes, canvas, len(inputs))
         if self.proposer is None:
             return batch
         regions = [one.regions_at(size) for one, size in zip(inputs, sizes, strict=True)]

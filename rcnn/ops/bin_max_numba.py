@@ -1,16 +1,15 @@
 """The CPU kernels of `bin_max` and of its gradient: a thread each for some of the regions, or of the channels."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import Any, no_type_check
+from collections.abc import Sequence
+from typing import no_type_check
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rcnn.ops.levels import level_geometry, shapes_of, table_of
+from rcnn.compiled import compiled, together
+from rcnn.ops.levels import first_rows, shapes_of, table_of
 
 
 def bin_max_numba(
@@ -19,40 +18,23 @@ def bin_max_numba(
     """`rcnn.ops.bin_max` for tensors on the CPU, with the bins before the channels."""
     dtype, shapes = pyramid[0].dtype, shapes_of(pyramid)
     table = table_of(pyramid)  # [B, cells, C]
-    _, width, first, _ = level_geometry(shapes, [1] * len(shapes), levels)
-    first = first + table.shape[1] * torch.arange(len(table))[:, None]
+    first, width = first_rows(shapes, levels)
     table = table.flatten(0, 1).to(torch.promote_types(dtype, torch.float32))  # Numba knows no half precision
     shape = (levels.numel(), bins.shape[2], table.shape[1])
     pooled, winners = torch.empty(shape, dtype=table.dtype), torch.empty(shape, dtype=torch.int32)
     tensors = (table, first.flatten(), width.flatten(), bins.flatten(0, 1).contiguous(), pooled, winners)
-    arrays, threads, kernel = [tensor.numpy() for tensor in tensors], torch.get_num_threads(), _compiled(_maximum)
-    _together(lambda thread: kernel(*arrays, thread, threads), threads)
+    arrays, threads, kernel = [tensor.numpy() for tensor in tensors], torch.get_num_threads(), compiled(_maximum)
+    together(lambda thread: kernel(*arrays, thread, threads), threads)
     return pooled.to(dtype), winners
 
 
 def scatter_numba(values: Float[Tensor, "M C"], winners: Int[Tensor, "M C"], rows: int) -> Float[Tensor, "rows C"]:
     """`rcnn.ops.bin_max.scatter_add` for tensors on the CPU."""
-    channels, threads, kernel = values.shape[1], torch.get_num_threads(), _compiled(_scatter)
+    channels, threads, kernel = values.shape[1], torch.get_num_threads(), compiled(_scatter)
     table = torch.zeros(rows, channels, dtype=values.dtype)
     arrays = [tensor.numpy() for tensor in (values.contiguous(), winners.contiguous(), table)]
-    _together(lambda n: kernel(*arrays, channels * n // threads, channels * (n + 1) // threads), threads)
+    together(lambda n: kernel(*arrays, channels * n // threads, channels * (n + 1) // threads), threads)
     return table
-
-
-def _together(work: Callable[[int], None], threads: int) -> None:
-    """The parts of a work at once; the threads live as long as the call, so nothing is shared or left behind."""
-    if threads == 1:
-        return work(0)
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(threads)))
-
-
-@cache
-def _compiled(kernel: Callable[..., None]) -> Any:
-    """Numba takes a second to import: only those who pool on a CPU wait for it."""
-    from numba import njit
-
-    return njit(nogil=True, cache=True)(kernel)
 
 
 @no_type_check  # shape checks at run time wrap every annotated function, and Numba compiles no wrapper

@@ -40,6 +40,16 @@ def maps_of(table: Float[Tensor, "rows C"], shapes: Sequence[tuple[int, int]]) -
     return [part.unflatten(1, shape).permute(0, 3, 1, 2) for part, shape in zip(parts, shapes, strict=True)]
 
 
+def first_rows(
+    shapes: Sequence[tuple[int, int]], levels: Int[Tensor, "B P"]
+) -> tuple[Int[Tensor, "B P"], Int[Tensor, "B P"]]:
+    """The row of the first cell of each region's map, in `table_of` with the pictures below each other; and the cells
+    in a row of that map."""
+    _, width, first, _ = level_geometry(shapes, [1] * len(shapes), levels)
+    cells = sum(height * width for height, width in shapes)
+    return first + cells * torch.arange(len(levels), device=levels.device)[:, None], width
+
+
 def level_geometry(
     shapes: Sequence[tuple[int, int]],
     strides: Strides,

@@ -1,11 +1,12 @@
 """The CPU kernel of `nms`: each box is held against the kept boxes of its own group only."""
 
-from functools import cache
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from rcnn.compiled import compiled
 
 
 def nms_numba(
@@ -21,16 +22,8 @@ def nms_numba(
     kept = torch.zeros(boxes.shape[0], k, dtype=torch.int64)
     filled = torch.zeros(boxes.shape[0], dtype=torch.int64)
     arrays = (boxes.contiguous(), groups.contiguous(), order, counts, kept, filled)
-    _compiled()(*(a.numpy() for a in arrays), np.float32(threshold), group_count)
+    compiled(_suppress)(*(a.numpy() for a in arrays), np.float32(threshold), group_count)
     return kept, torch.arange(k) < filled[:, None]
-
-
-@cache
-def _compiled() -> Any:
-    """Numba takes a second to import: only those who suppress boxes on a CPU wait for it."""
-    from numba import njit
-
-    return njit(nogil=True, cache=True)(_suppress)
 
 
 @no_type_check  # shape checks at run time wrap every annotated function, and Numba compiles no wrapper

@@ -2,7 +2,8 @@
 
 Each output bin is a weighted sum of rows of one table, the features of all levels laid out channels last: the mean of
 `sampling`^2 bilinear samples of four rows each. That is what `torch.nn.functional.embedding_bag` computes, with
-threads, half precision and gradients, several times faster than a loop over regions. Proposals are constants of
+threads, half precision and gradients, on any device; on the CPU a compiled kernel reads the levels where they lie,
+which spares the table. Proposals are constants of
 approximate joint training; where boxes want a gradient, as in exact joint training, autograd goes through the bag.
 """
 
@@ -12,7 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rcnn.ops.levels import Strides, level_geometry, maps_of, shapes_of, table_of
+from rcnn.ops.levels import Strides, first_rows, level_geometry, maps_of, shapes_of, table_of
+from rcnn.ops.roi_align_numba import Taps, roi_align_backward_numba, roi_align_numba
 
 
 def roi_align(
@@ -63,10 +65,31 @@ def _roi_align(
     sampling: int,
     aligned: bool,
 ) -> Tensor:
+    shapes = shapes_of(pyramid)
+    if _has_kernel(pyramid[0]):
+        down, across = _taps(shapes, boxes, levels, strides, size, sampling, aligned)
+        return roi_align_numba(pyramid, *_places(levels), *_flat(down, across, pyramid[0].dtype)).permute(0, 3, 1, 2)
     table = table_of(pyramid).flatten(0, 1)
-    indices, weights = _bags(shapes_of(pyramid), boxes, levels, strides, size, sampling, aligned)
+    indices, weights = _bags(shapes, boxes, levels, strides, size, sampling, aligned)
     rows = torch.nn.functional.embedding_bag(indices, table, per_sample_weights=weights.to(table.dtype), mode="sum")
     return rows.view(-1, size, size, table.shape[1]).permute(0, 3, 1, 2)
+
+
+def _has_kernel(values: Tensor) -> bool:
+    """Whether the CPU's kernels serve: Numba knows no half precision, and there the bag is quicker anyway."""
+    return values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
+
+
+def _places(levels: Int[Tensor, "B P"]) -> tuple[Int[Tensor, "R"], Int[Tensor, "R"]]:
+    """The picture and the level of each region."""
+    pictures = torch.arange(len(levels))[:, None].expand(levels.shape)
+    return pictures.flatten(), levels.flatten()
+
+
+def _flat(down: Taps, across: Taps, dtype: torch.dtype) -> tuple[Taps, Taps]:
+    """The same for all regions, picture after picture, what they count in the type of the features."""
+    (y, y_weight), (x, x_weight) = down, across
+    return (y.flatten(0, 1), y_weight.flatten(0, 1).to(dtype)), (x.flatten(0, 1), x_weight.flatten(0, 1).to(dtype))
 
 
 @_roi_align.register_fake
@@ -108,11 +131,15 @@ def _roi_align_backward(
     aligned: bool,
 ) -> Tensor:
     pairs = list(zip(shapes[::2], shapes[1::2], strict=True))
+    table_rows = boxes.shape[0] * sum(h * w for h, w in pairs)
+    if _has_kernel(grad):
+        taps = _flat(*_taps(pairs, boxes, levels, strides, size, sampling, aligned), grad.dtype)
+        first, width = first_rows(pairs, levels)
+        return roi_align_backward_numba(grad.permute(0, 2, 3, 1), table_rows, first.flatten(), width.flatten(), *taps)
     indices, weights = _bags(pairs, boxes, levels, strides, size, sampling, aligned)
     rows = grad.permute(0, 2, 3, 1).reshape(len(indices), grad.shape[1])
     if rows.device.type == "cpu":  # adds in the type of `rows`, and a sum of many in half precision stands still
         rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    table_rows = boxes.shape[0] * sum(h * w for h, w in pairs)
     return _scatter(rows, indices, weights.to(rows.dtype), table_rows).to(grad.dtype)
 
 
@@ -155,19 +182,32 @@ def _bags(
     aligned: bool,
 ) -> tuple[Int[Tensor, "bins samples"], Float[Tensor, "bins samples"]]:
     """Which table rows each output bin reads, and what each row counts."""
-    count, device = boxes.shape[0], boxes.device
-    h, w, first_row, stride = level_geometry(shapes, strides, levels, boxes.dtype)
-    corners = boxes / stride[..., None] - (0.5 if aligned else 0.0)  # [B, P, 4]
-    y, y_weight = _samples(corners[..., 1], corners[..., 3], h, size, sampling, aligned)  # [B, P, size, sampling * 2]
-    x, x_weight = _samples(corners[..., 0], corners[..., 2], w, size, sampling, aligned)
-    cells = sum(height * width for height, width in shapes)
-    first_row = first_row + cells * torch.arange(count, device=device)[:, None]  # [B, P]
+    (y, y_weight), (x, x_weight) = _taps(shapes, boxes, levels, strides, size, sampling, aligned)
+    first_row, w = first_rows(shapes, levels)
     rows = first_row[..., None, None] + y * w[..., None, None]
     indices = rows[..., :, None, :, None] + x[..., None, :, None, :]  # [B, P, size, size, 2s, 2s]
     weights = y_weight[..., :, None, :, None] * x_weight[..., None, :, None, :]
-    bins = count * boxes.shape[1] * size * size
+    bins = levels.numel() * size * size
     samples = (2 * sampling) ** 2
     return indices.reshape(bins, samples).to(torch.int32), weights.reshape(bins, samples)
+
+
+def _taps(
+    shapes: Sequence[tuple[int, int]],
+    boxes: Float[Tensor, "B P 4"],
+    levels: Int[Tensor, "B P"],
+    strides: Strides,
+    size: int,
+    sampling: int,
+    aligned: bool,
+) -> tuple[Taps, Taps]:
+    """The rows of cells that each bin reads, and the columns, [B, P, size, 2 * sampling], and what each counts."""
+    h, w, _, stride = level_geometry(shapes, strides, levels, boxes.dtype)
+    corners = boxes / stride[..., None] - (0.5 if aligned else 0.0)  # [B, P, 4]
+    return (
+        _samples(corners[..., 1], corners[..., 3], h, size, sampling, aligned),
+        _samples(corners[..., 0], corners[..., 2], w, size, sampling, aligned),
+    )
 
 
 def _samples(

@@ -22,7 +22,6 @@ from torch.nn.utils import parametrize
 from rcnn import build
 from rcnn.backbones import NETWORKS, SingleMapBackbone
 from rcnn.config import Config
-from rcnn.data.preprocess import lay_out
 from rcnn.methods import FasterRCNN
 from rcnn.presets.overrides import override, preset
 from rcnn.proposals.rpn import ProposalLimits, RPNHead, propose
@@ -199,12 +198,7 @@ def _measured(lab: Lab, model: Any, job: Timed) -> list[float]:
     picture, preprocess = lab.picture(SCENE), build.preprocess(job.config.input)
     limits = replace(model.limits, before=max(model.limits.before, job.proposals), after=job.proposals)
     resized = preprocess.resized((picture.shape[0], picture.shape[1]))
-    return _run(model, limits, lambda: _prepared(preprocess, picture, resized))
-
-
-def _prepared(preprocess: Any, picture: Any, resized: tuple[int, int]) -> Any:
-    image = preprocess.prepare(picture, resized)
-    return lay_out([image], [(picture.shape[0], picture.shape[1])], preprocess.canvas(resized), 1)
+    return _run(model, limits, lambda: preprocess.lay_out([picture], [resized], preprocess.canvas(resized), 1))
 
 
 def _run(model: FasterRCNN, limits: ProposalLimits, prepare: Callable[[], Any]) -> list[float]:
