@@ -21,6 +21,10 @@ class TrainingError(Exception):
     """Training that cannot go on, for example a loss that is not finite; exit status 1."""
 
 
+class DisagreementError(Exception):
+    """Ways to do the same work that do not give the same: none of them may be timed."""
+
+
 def first_line(error: Exception) -> str:
     """What another library's error says, short enough for a message of ours; its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -105,9 +105,9 @@ class RunFolder:
                 unfinished.unlink()
         for file in self.events.glob("events.out.tfevents.*"):
             file.unlink()
-        (self.path / REPRODUCED).unlink(missing_ok=True)
-        if self.truncated.is_dir():
+        if (self.truncated / REPRODUCED).is_file():
             RunFolder(self.truncated)._clear()
+        (self.path / REPRODUCED).unlink(missing_ok=True)
 
     def append_metrics(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add lines to the metrics."""

@@ -313,7 +313,7 @@ def test_the_demo_trains_evaluates_and_draws(tmp_path, monkeypatch, capsys):
 
 def test_a_tiny_detector_learns_its_pictures_by_heart(tmp_path, capsys):
     data, out = write_voc(tmp_path / "data", shape_data(8, 0)), tmp_path / "run"
-    learn = ["--epochs", "40", "--batch", "4", "--lr", "3e-3", "--set", "warmup=5", "--val-split", "none"]
+    learn = ["--epochs", "60", "--batch", "4", "--lr", "3e-3", "--set", "warmup=5", "--val-split", "none"]
     assert main(["train", str(data), *RANDOM, *learn, "--out", str(out)]) == 0
     numbers, found = tmp_path / "numbers.json", tmp_path / "found.json"
     words = ["--split", "train", "--json", str(numbers), "--device", "cpu"]

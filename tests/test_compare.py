@@ -16,7 +16,7 @@ from rcnn import api
 from rcnn.api.compare import METHODS, STUDIES, Asked, compare, make_plan
 from rcnn.api.compare.pieces import Piece, in_order
 from rcnn.api.compare.plan import NAMES
-from rcnn.api.compare.record import Record
+from rcnn.api.compare.record import Record, read_record
 from rcnn.api.compare.run import Quiet
 from rcnn.api.compare.studies.scales import scales_of
 from rcnn.bench.phases import phase_seconds
@@ -266,10 +266,15 @@ def test_the_command_compares_shows_and_overwrites(whole, voc, tmp_path, capsys)
     assert "--backbone-weights none, or begin anew with --overwrite" in capsys.readouterr().err
     words[words.index("--backbone-weights") + 1] = "none"
     (tmp_path / "c" / "notes.txt").touch()
-    shutil.copytree(whole[0] / "fast-rcnn-frozen-1", tmp_path / "c" / "fast-rcnn-frozen-1")
+    for name in ("fast-rcnn-frozen-1", "fast-rcnn-mine"):
+        shutil.copytree(whole[0] / "fast-rcnn-frozen-1", tmp_path / "c" / name)
+    record = read_record(tmp_path / "c" / "compare.json")
+    assert record.begun == ["faster-rcnn"]
+    record.model_copy(update={"begun": ["faster-rcnn", "fast-rcnn-frozen-1"]}).write(tmp_path / "c" / "compare.json")
     assert main([*words, "--overwrite"]) == 0
     assert (tmp_path / "c" / "notes.txt").is_file()
-    assert not (tmp_path / "c" / "fast-rcnn-frozen-1" / "last.safetensors").exists()  # of studies not asked for now
+    assert not (tmp_path / "c" / "fast-rcnn-frozen-1" / "last.safetensors").exists()  # of a study not asked for now
+    assert (tmp_path / "c" / "fast-rcnn-mine" / "last.safetensors").exists()  # no comparison has begun it
     assert rows_of(tmp_path / "c" / "faster-rcnn")[0]["lr"] < 0.002
 
 

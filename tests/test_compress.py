@@ -192,6 +192,8 @@ def test_an_interrupted_sweep_measures_no_point_twice(run, voc, tmp_path, monkey
     monkeypatch.setattr(
         sweeping.Study, "accuracy", lambda self, path, ranks: measured.append(ranks) or accuracy(self, path, ranks)
     )
+    assert main(command) == 2
+    assert "exists; pass --resume to go on with the sweep in it, or --overwrite" in capsys.readouterr().err
     assert main([*command, "--resume", "--split", "test"]) == 2
     assert "began with another split; give the same" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 0
@@ -199,6 +201,8 @@ def test_an_interrupted_sweep_measures_no_point_twice(run, voc, tmp_path, monkey
     assert measured == told[6:]
     assert not (out / "points.json").exists()
     assert len(json.loads((out / "sweep.json").read_text())["points"]) == len(told) - 3
+    assert main([*command, "--resume"]) == 2
+    assert "holds no sweep that was interrupted; leave --resume out" in capsys.readouterr().err
 
 
 def test_the_ranks_and_numbers_of_a_sweep_fit_a_narrow_terminal_whole(capsys):

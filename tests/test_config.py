@@ -51,7 +51,7 @@ def test_options_win_over_sets_and_sets_over_the_file(tmp_path):
     assert (training.epochs, training.batch, training.seed, training.lr) == (3, 5, 7, Config().training.lr)
 
 
-def test_epochs_take_the_place_of_a_presets_iterations():
+def test_epochs_take_the_place_of_iterations_that_were_given_before(tmp_path):
     start = preset("faster-rcnn-vgg16").training
     assert (start.iterations, start.rpn_iterations) == (40_000, 80_000)
     for sets, options in ((["epochs=3"], {}), ([], {"training.epochs": 3})):
@@ -61,6 +61,10 @@ def test_epochs_take_the_place_of_a_presets_iterations():
     assert (training.iterations, training.rpn_iterations) == (40_000, 0)
     training = override(preset("faster-rcnn-vgg16"), None, ["epochs=3", "training.iterations=7"], {}).training
     assert (training.epochs, training.iterations, training.rpn_iterations) == (3, 7, 0)
+    file = written(tmp_path, to_yaml(preset("faster-rcnn-vgg16")))  # which names both
+    assert override(Config(), file, [], {}) == preset("faster-rcnn-vgg16")
+    training = override(Config(), file, [], {"training.epochs": 3}).training
+    assert (training.epochs, training.iterations, training.rpn_iterations) == (3, 0, 0)
 
 
 def test_a_partial_file_leaves_the_rest_of_the_preset(tmp_path):

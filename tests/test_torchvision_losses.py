@@ -9,9 +9,11 @@ import torch
 from torch import nn
 from torchvision.models import detection as tv
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
-from torchvision_random import CLASSES, GENERATED, MOBILE_320, NAMES, calibrated, photo, resized, tensor, torchvisions
+from torchvision_random import CLASSES, GENERATED, MOBILE_320, NAMES, torchvisions
 
 from rcnn import build
+from rcnn.bench.calibrated import calibrated, resized, tensor
+from rcnn.bench.pictures import photo
 from rcnn.compat.torchvision import CONFIGS, from_state, rename
 from rcnn.config import Config, ModelSettings
 from rcnn.data.loader import Batches

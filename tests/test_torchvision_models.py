@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from torchvision.models import detection as tv
 from torchvision.ops import FrozenBatchNorm2d, box_iou
-from torchvision_random import GENERATED, MOBILE, MOBILE_320, NAMES, calibrated, resized, tensor, torchvisions
+from torchvision_random import GENERATED, MOBILE, MOBILE_320, NAMES, torchvisions
 
 from rcnn.api import load
 from rcnn.backbones.norm import FoldedConv2d
+from rcnn.bench.calibrated import calibrated, resized, tensor
 from rcnn.compat.torchvision import CONFIGS, WEIGHTS, from_state
 from rcnn.data.preprocess import Preprocess
 from rcnn.errors import WeightsError

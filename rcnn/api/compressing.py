@@ -64,12 +64,17 @@ def compress(run: Path | str, ranks: Mapping[str, int], out: Path | str, overwri
     ]
 
 
+POINTS = "points.json"
+"""Where a sweep keeps its points until it ends."""
+
+
 def refuse_folder(out: Path, overwrite: bool, run: Path) -> None:
     """Raise ConfigError for a folder that cannot be written, or must not be."""
     if out.resolve() == run.resolve():
         raise ConfigError(f"--out {out}: the run itself, which would be lost; give another folder")
     if out.exists() and not overwrite:
-        raise ConfigError(f"{out}: exists; pass --overwrite to replace what was written there before")
+        going = "pass --resume to go on with the sweep in it, or " if (out / POINTS).is_file() else "pass "
+        raise ConfigError(f"{out}: exists; {going}--overwrite to replace what was written there before")
     RunFolder(out).refuse_existing(overwrite=True)
 
 

@@ -10,8 +10,6 @@ from rcnn.errors import ConfigError
 from rcnn.report.sweep import SweepPoint
 from rcnn.runs import write_text
 
-NAME = "points.json"
-
 
 @dataclass
 class KeptPoints:

@@ -24,6 +24,7 @@ from rcnn.report.sweep import FULL, Sweep, SweepPoint, holds
 from rcnn.report.words import counted
 from rcnn.runs import RunFolder
 from rcnn.sample import Sample
+from rcnn.training.feature_plan import content_key
 
 TOGETHER, SHARES = "together", "each its share"
 Ranks = dict[str, int]
@@ -41,6 +42,7 @@ def sweep(
     proposals: Path | None = None,
     on_point: Callable[[SweepPoint], object] = lambda point: None,
     keep: Path | None = None,
+    resume: bool = False,
 ) -> Sweep:
     """Measure a run with its fully connected layers truncated: none, each alone, all together; `points` ranks each.
 
@@ -48,11 +50,12 @@ def sweep(
     `tolerance`, in hundredths of AP50. AP is COCO's, on a split; times are the least of `repeats`, taken in turns, of
     the split's first picture, `proposals` (a file, for the methods that need them; else searched for) left out.
     `on_point` hears of each point once its AP is known; its times are still NaN then. Until the end they are also in
-    the file `keep`, and those that an interrupted sweep of the same run left there are not measured again.
+    the file `keep`, and with `resume` those that an interrupted sweep left there are not measured again.
     """
     study = _study(run, data, split, proposals, batch, device)
-    kept = KeptPoints(keep, _about(run, split, proposals, study))
-    kept.read()
+    kept = KeptPoints(keep, _about(run, split, study))
+    if resume:
+        kept.read()
     measured: list[SweepPoint] = []
     for path, ranks in _path(study, points, tolerance, measured):
         measured.append(_point(study, kept, path, ranks))
@@ -82,12 +85,12 @@ def _point(study: "Study", kept: KeptPoints, path: str, ranks: Ranks) -> SweepPo
     return point
 
 
-def _about(run: Path | str, split: str, proposals: Path | None, study: "Study") -> dict[str, str | None]:
+def _about(run: Path | str, split: str, study: "Study") -> dict[str, str]:
     """What the accuracy of a point depends on."""
     weights = hashlib.sha256(RunFolder(Path(run)).best.read_bytes()).hexdigest()
-    pictures = hashlib.sha256("\n".join(sample.id for sample in study.samples).encode()).hexdigest()
-    file = None if proposals is None else str(proposals)
-    return {"run": weights, "split": split, "pictures": pictures, "proposals": file}
+    truth = [[sample.id, sample.boxes, list(sample.names), sample.difficult, sample.crowd] for sample in study.samples]
+    regions = [sample.proposals for sample in study.samples]
+    return {"run": weights, "split": split, "truth": content_key(truth), "proposals": content_key(regions)}
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,7 @@ def _settings(
     """The run's settings, with nothing left to be decided, and whether it begins with pretrained weights."""
     begun = preset(DEFAULT_PRESET) if stored is None else config_of(stored, folder.last)
     config = given or begun
+    build.refuse(config)
     pretrained = build.has_weights(config.model, weights)
     if not pretrained and weights is None and stored is None:
         _log.warning(

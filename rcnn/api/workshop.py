@@ -113,11 +113,11 @@ class Workshop:
 
         The features belong to the SVMs' stage, those too that were written before an interruption.
         """
-        began = time.perf_counter()
-        head, file = self.model.head, self._feature_file()
+        began, regions = time.perf_counter(), self._regions()
+        head, file = self.model.head, self._feature_file(regions)
         assert isinstance(head, SVMHead)
         earlier = file.seconds if stage.name == "svm" else 0.0
-        self._fill_features(file)
+        self._fill_features(file, regions)
         if stage.name == "svm":
             svms = train_svms(file, self.class_names, build.svm_settings(self.config.training))
             _fill(head.svm, svms.weight, svms.bias)
@@ -143,18 +143,18 @@ class Workshop:
         proposer = build.proposer(self.config)
         return Detector(model, preprocess, self.class_names, self.device, max_pixels=most, proposer=proposer)
 
-    def _feature_file(self) -> FeatureFile:
+    def _feature_file(self, regions: Sequence[Regions]) -> FeatureFile:
         """The file of all training regions' features, as far as they are written."""
-        head, regions = self.model.head, self._regions()
+        head = self.model.head
         key = content_key(self._weights(), self.config.input.model_dump(), [sample.id for sample in self.train])
         width = head.pooled_width if self.config.model.head.ridge else 0
         plan = FeaturePlan(regions, key, head.width, width, self.config.training.ridge.iou)
         _log.info("features of %d regions: %s in %s", sum(map(len, regions)), plan.size, self.folder.features)
         return FeatureFile(self.folder.features, plan)
 
-    def _fill_features(self, file: FeatureFile) -> None:
+    def _fill_features(self, file: FeatureFile, regions: Sequence[Regions]) -> None:
         """Write what is missing in the file."""
-        regions, bf16 = self._regions(), uses_bf16(self.config.training.precision, self.device)
+        bf16 = uses_bf16(self.config.training.precision, self.device)
         batches = self._batches(
             with_candidates(self.train, regions), learning=False, batch=1, most=max(map(len, regions))
         )

@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rcnn.api.compressing import Truncated, refuse_folder
+from rcnn.api.compressing import POINTS, Truncated, refuse_folder
 from rcnn.api.compressing import compress as compress_run
-from rcnn.api.sweep_points import NAME
 from rcnn.api.sweeping import sweep as sweep_run
 from rcnn.cli import options as o
 from rcnn.cli.tables import show_table
@@ -49,12 +48,14 @@ def compress(
 
     With --svd the result is a run like any other. With --sweep it is AP and milliseconds over ranks, drawn.
     """
+    if svd is not None and resume:
+        raise ConfigError("--resume: goes on with a sweep, and --svd needs none; leave it out")
     if svd is not None and data is None:
         show(compress_run(run, parse_ranks(svd), out, overwrite))
         print(f"done: {out} holds the run; next: rcnn evaluate {out} DATA --split test")
     elif svd is None and data is not None:
         keep = points_file(out, resume, overwrite, run)
-        found = sweep_run(run, data, split, points, tolerance, repeats, batch, device, proposals, _tell, keep)
+        found = sweep_run(run, data, split, points, tolerance, repeats, batch, device, proposals, _tell, keep, resume)
         advise(found, knee(found.points, tolerance, by), tolerance, out)
         keep.unlink(missing_ok=True)
     else:
@@ -63,12 +64,12 @@ def compress(
 
 def points_file(out: Path, resume: bool, overwrite: bool, run: Path) -> Path:
     """Where a sweep keeps its points until it ends; without `resume` it begins anew."""
-    keep = out / NAME
+    keep = out / POINTS
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite: give one of them")
-    if not resume:
-        refuse_folder(out, overwrite, run)
-        keep.unlink(missing_ok=True)
+    if resume and not keep.is_file():
+        raise ConfigError(f"{out}: holds no sweep that was interrupted; leave --resume out")
+    refuse_folder(out, overwrite or resume, run)
     return keep
 
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "propose": Entry("rcnn.cli.propose:propose", "Make proposals for a data set, or plot what they cover."),
     "pretrain": Entry("rcnn.cli.pretrain:pretrain", "Train a backbone as a classifier, for --backbone-weights."),
     "reproduce": Entry("rcnn.cli.reproduce:reproduce", "Train and measure a row of a paper's table on your VOC."),
+    "bench": Entry("rcnn.cli.bench:bench", "Measure speed beside torchvision's, after checking equality."),
     "presets": Entry("rcnn.cli.presets:presets", "List the presets."),
     "config": Entry("rcnn.cli.presets:config", "Print all settings of a preset as YAML."),
 }
@@ -133,11 +134,11 @@ def _terminated_as_interrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)  # None: not set by Python
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -22,8 +22,8 @@ OPTIONS = {
 """What the command line calls these settings."""
 
 _ITERATIONS = {
-    "epochs": ("training.iterations", "training.rpn_iterations"),
-    "rpn_epochs": ("training.rpn_iterations",),
+    "training.epochs": ("training.iterations", "training.rpn_iterations"),
+    "training.rpn_epochs": ("training.rpn_iterations",),
 }
 """What would win over the epochs of all stages, and over those of the RPN's stages."""
 
@@ -51,16 +51,16 @@ def override(
     options that set a key (see OPTIONS), for messages. Raises ConfigError for a key that is unknown or stands for
     several settings, and for a value of a wrong type or out of range.
 
-    Epochs take the place of a preset's iterations, which would win over them, unless iterations are given too.
+    Epochs take the place of iterations that were given before, which would win over them.
     """
     settings = flat(config.model_dump(mode="json"))
     sources: dict[str, str] = {}
-    for change in _changes(settings, file, sets, options, names or {}):
-        settings[change.key] = change.value
-        sources[change.key] = change.source
-    for length in ("epochs", "rpn_epochs"):
-        if f"training.{length}" in sources:
-            settings |= {key: 0 for key in _ITERATIONS[length] if key not in sources}
+    for level in _changes(settings, file, sets, options, names or {}):
+        changes = {change.key: change for change in level}
+        for length in _ITERATIONS.keys() & changes.keys():
+            settings |= {key: 0 for key in _ITERATIONS[length] if key not in changes}
+        settings |= {key: change.value for key, change in changes.items()}
+        sources |= {key: change.source for key, change in changes.items()}
     try:
         # JSON's strict rules are YAML's: a list is a tuple, 1 is a float, but true is no number and "4" neither.
         return Config.model_validate_json(json.dumps(_nested(settings), default=str), strict=True)
@@ -82,14 +82,12 @@ def _changes(
     sets: Sequence[str],
     options: Mapping[str, object],
     names: Mapping[str, str],
-) -> Iterator[_Change]:
-    if file is not None:
-        yield from _file_changes(known, file)
-    for text in sets:
-        yield from _set_changes(known, text)
-    for key, value in options.items():
-        if value is not None:
-            yield _Change(_resolve(key, known), value, names.get(key, ""))
+) -> Iterator[list[_Change]]:
+    """Those of the file, then those of `sets`, then those of the options."""
+    yield [] if file is None else list(_file_changes(known, file))
+    yield [change for text in sets for change in _set_changes(known, text)]
+    given = {key: value for key, value in options.items() if value is not None}
+    yield [_Change(_resolve(key, known), value, names.get(key, "")) for key, value in given.items()]
 
 
 def _file_changes(known: Mapping[str, object], file: Path) -> Iterator[_Change]:

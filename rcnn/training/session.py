@@ -205,4 +205,5 @@ def computes_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for bf16, so that it is faster there and not only smaller."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    known = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return known and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -17,6 +17,8 @@ class Piece:
     needs: tuple[str, ...]
     """Names of pieces."""
     make: Callable[[Bench], AnyResult]
+    run: str | None = None
+    """The name of the run that it trains."""
 
 
 def method_pieces(plan: Plan) -> list[Piece]:
@@ -35,7 +37,7 @@ def train_piece(recipe: Recipe) -> Piece:
     """A run. Raises ConfigError for settings that it could not be trained with: now, not after hours."""
     build.refuse(recipe.config)
     needs = ("search",) if recipe.method in SEARCHING else ()
-    return Piece(f"train {recipe.name}", needs, lambda bench: bench.train(recipe))
+    return Piece(f"train {recipe.name}", needs, lambda bench: bench.train(recipe), recipe.name)
 
 
 def measure_piece(

@@ -1,7 +1,5 @@
 """What a comparison has found so far: `compare.json`, written anew after each finished piece."""
 
-import os
-import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rcnn.api.resuming import setting
+from rcnn.bench import machine
 from rcnn.errors import ConfigError
 from rcnn.presets.overrides import flat
 from rcnn.runs import write_text
@@ -151,6 +150,8 @@ class Record(Result):
     other_machines: list[Machine] = []
     """where else it went on: times on them do not compare with the first one's"""
     settings: Settings
+    begun: list[str] = []
+    """names of the runs that were trained here, whether to their end or not"""
     pieces: dict[str, AnyResult] = {}
     """what is finished, by name"""
     tables: list[dict[str, Any]] = []
@@ -213,12 +214,12 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def resumed_record(record: Record, now: Settings, machine: Machine) -> Record:
+def resumed_record(record: Record, now: Settings, here: Machine) -> Record:
     """A record that goes on, on whatever machine; raises ConfigError where something else is asked for."""
     refuse_changes(record.settings, now)
     settings = now.model_copy(update={"configs": record.settings.configs | now.configs})
     known = (record.machine, *record.other_machines)
-    others = [*record.other_machines, *([] if machine in known else [machine])]
+    others = [*record.other_machines, *([] if here in known else [here])]
     return record.model_copy(update={"settings": settings, "other_machines": others, "tables": []})
 
 
@@ -253,19 +254,12 @@ def _typed(key: str, begun: Any) -> tuple[str, str]:
 
 def this_machine(device: torch.device) -> Machine:
     """What this process runs on."""
+    here = machine.this_machine(device)
     return Machine(
-        processor=f"{_processor()}, {os.cpu_count()} cores",
-        threads=torch.get_num_threads(),
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        system=platform.system(),
-        python=platform.python_version(),
-        torch=torch.__version__,
+        processor=f"{here.processor}, {here.cores} cores",
+        threads=here.threads,
+        device=here.device,
+        system=here.system,
+        python=here.python,
+        torch=here.versions["torch"],
     )
-
-
-def _processor() -> str:
-    """The processor's name, where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text("utf-8", "replace").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

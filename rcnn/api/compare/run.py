@@ -1,14 +1,14 @@
 """A comparison from its first piece, or from where it stopped, to its page."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from rcnn.api.compare.bench import PROPOSALS, Bench
 from rcnn.api.compare.methods import method_sections
-from rcnn.api.compare.pieces import in_order, method_pieces
-from rcnn.api.compare.plan import METHODS, NAMES, Plan
+from rcnn.api.compare.pieces import Piece, in_order, method_pieces
+from rcnn.api.compare.plan import NAMES, Plan
 from rcnn.api.compare.record import AnyResult, Machine, Record, new_record, read_record, resumed_record, this_machine
 from rcnn.api.compare.studies import STUDIES
 from rcnn.api.compare.study import Study
@@ -66,17 +66,27 @@ def compare(
     bench = Bench(plan, watcher.training)
     bench.check()
     if overwrite:
-        _clear(plan)
+        _clear(plan, [piece.run for piece in pieces if piece.run])
     plan.out.mkdir(parents=True, exist_ok=True)
     record.write(plan.out / RECORD)
     for number, piece in enumerate(pieces, start=1):
         if piece.name not in record.pieces:
             watcher.began(piece.name, number, len(pieces))
+            record = _with_run(record, piece, plan)
             result = piece.make(bench)
             record = record.model_copy(update={"pieces": record.pieces | {piece.name: result}})
             record.write(plan.out / RECORD)
             watcher.ended(piece.name, result)
     return _finish(plan, record, studies)
+
+
+def _with_run(record: Record, piece: Piece, plan: Plan) -> Record:
+    """The record, which names each run of its own before it is begun."""
+    if piece.run is None or piece.run in (*record.begun, *plan.asked.given):
+        return record
+    named = record.model_copy(update={"begun": [*record.begun, piece.run]})
+    named.write(plan.out / RECORD)
+    return named
 
 
 def chosen_studies(plan: Plan) -> list[Study]:
@@ -102,13 +112,15 @@ def _begin(plan: Plan, resume: bool, overwrite: bool) -> Record:
     return resumed_record(read_record(plan.out / RECORD), plan.settings, this_machine(device))
 
 
-def _clear(plan: Plan) -> None:
-    """Remove what a comparison before this one wrote, its runs too; anything else in the folder is somebody's."""
-    kept = {run.resolve() for run in plan.asked.given.values()}
-    for place in plan.out.glob("*/"):
-        folder = RunFolder(place)
-        if place.name.startswith(METHODS) and folder.last.is_file() and place.resolve() not in kept:
-            folder.create(overwrite=True)
+def _clear(plan: Plan, planned: Collection[str]) -> None:
+    """Remove what a comparison before this one wrote, and runs of the names that are planned.
+
+    Anything else in the folder is somebody's.
+    """
+    begun = read_record(plan.out / RECORD).begun if (plan.out / RECORD).is_file() else []
+    for name in {*begun, *planned}:
+        if name not in plan.asked.given and (plan.out / name).exists():
+            RunFolder(plan.out / name).create(overwrite=True)
     for file in (RECORD, PAGE, PROPOSALS):
         (plan.out / file).unlink(missing_ok=True)
 

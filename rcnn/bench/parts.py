@@ -1,0 +1,22 @@
+"""The parts of the benchmark: what `rcnn bench` can measure."""
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+
+import torch
+
+from rcnn.bench.harness import Case
+
+Cases = Callable[[torch.device], Iterator[Case]]
+PARTS: Mapping[str, str] = {
+    "ops": "Suppression, matching, RoIAlign, RoI pooling, spatial pyramid pooling; forward and backward.",
+    "load": "From files to a batch: decoding, resizing, normalising, padding.",
+    "predict": "Torchvision's detectors with the same weights, one picture at a time.",
+    "evaluate": "COCO's evaluation.",
+}
+"""Name to what it measures; `rcnn.bench.NAME` has the function `cases`."""
+
+
+def cases_of(part: str) -> Cases:
+    """What makes the cases of a part, each when the one before has been timed."""
+    return import_module(f"rcnn.bench.{part}").cases

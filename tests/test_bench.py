@@ -1,0 +1,261 @@
+"""`rcnn bench`: nothing is timed before it agrees, and what was measured is written down."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision_random import MOBILE_320
+
+from rcnn.bench import parts, results
+from rcnn.bench.agreement import matched, near, same
+from rcnn.bench.evaluate import evaluate_case, made_up
+from rcnn.bench.harness import Case, Effort, Row, Way, race
+from rcnn.bench.load import load_case
+from rcnn.bench.machine import Machine, this_machine
+from rcnn.bench.ops import (
+    matching_case,
+    nms_case,
+    random_boxes,
+    roi_align_cases,
+    roi_pool_cases,
+    seeded,
+    spp_cases,
+)
+from rcnn.bench.pictures import jpegs, photo
+from rcnn.bench.pooling import Pooling, pooling_cases
+from rcnn.bench.predict import predict_case
+from rcnn.bench.results import Result, record, table
+from rcnn.cli import main
+from rcnn.data.preprocess import Preprocess
+from rcnn.errors import DisagreementError
+from rcnn.evaluation import evaluate
+from rcnn.ops import roi_pool
+from rcnn.structures import Detections
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes only while a way works: each call of the function that it gives takes so long."""
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def taking(*seconds):
+        left = list(seconds)
+
+        def work():
+            now[0] += left.pop(0) if len(left) > 1 else left[0]
+
+        return work
+
+    return taking
+
+
+def case_of(*ways, check=lambda: "the same"):
+    return Case("a case", tuple(Way(f"way {n}", run, wanted) for n, (run, wanted) in enumerate(ways)), check)
+
+
+def test_ways_are_timed_in_turn_and_held_against_the_first_round_by_round(clock):
+    # The first run of each warms up; the machine is twice as slow in the second round.
+    rows = race(case_of((clock(9, 2, 4, 2), None), (clock(9, 1, 2, 0.5), 3.0)), Effort(rounds=3), CPU)
+    first, second = rows
+    assert (first.median, first.least, first.most, first.ratio) == (2, 2, 4, 1)
+    assert (second.median, second.ratio, second.ratio_least, second.ratio_most) == (1, 2, 2, 4)
+    assert not second.reached
+    assert first.reached
+
+
+def test_slow_cases_end_early_but_not_before_three_rounds(clock):
+    assert race(case_of((clock(40), None)), Effort(rounds=20, seconds=60), CPU)[0].rounds == 3
+    assert race(case_of((clock(10), None)), Effort(rounds=20, seconds=60), CPU)[0].rounds == 6
+    assert race(case_of((clock(1), None)), Effort(rounds=20, seconds=60), CPU)[0].rounds == 20
+
+
+def test_what_does_not_agree_is_not_timed(clock):
+    ran = []
+
+    def check():
+        same(torch.zeros(3), torch.tensor([0.0, 1, 0]), "values")
+
+    with pytest.raises(DisagreementError, match="a case: the ways do not agree, so none is timed: values: 1 of 3"):
+        race(case_of((lambda: ran.append(1), None), check=check), Effort(), CPU)
+    assert ran == []
+
+
+def test_the_command_ends_with_status_1_where_ways_differ(monkeypatch, tmp_path, capsys):
+    def red():
+        raise AssertionError("boxes: 2 of 9 values differ")
+
+    cases = [case_of((lambda: None, None)), case_of(check=red), case_of((lambda: None, None))]
+    monkeypatch.setattr("rcnn.cli.bench.cases_of", lambda part: lambda device: iter(cases))
+    words = ["bench", "ops", "--device", "cpu", "--rounds", "1", "--json", str(tmp_path / "all.json")]
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert error == "rcnn: a case: the ways do not agree, so none is timed: boxes: 2 of 9 values differ\n"
+    assert len(json.loads((tmp_path / "all.json").read_text())["results"][0]["rows"]) == 2  # the others are kept
+
+
+def test_nearness_is_told_as_a_share_of_the_largest_value():
+    assert near(torch.tensor([100.0, 1.0]), torch.tensor([100.0, 2.0]), 0.02, "x") == pytest.approx(0.01)
+    with pytest.raises(AssertionError, match=r"x: differs by 1\.0e-02 of the largest value, allowed 1e-03"):
+        near(torch.tensor([100.0, 1.0]), torch.tensor([100.0, 2.0]), 1e-3, "x")
+    with pytest.raises(AssertionError, match="differs by nan"):
+        near(torch.tensor([torch.nan]), torch.ones(1), 1.0, "x")
+    with pytest.raises(AssertionError, match=r"shape \(2,\) against \(1,\)"):
+        near(torch.ones(2), torch.ones(1), 1.0, "x")
+
+
+SMALL = {
+    "nms": lambda: [nms_case(300, CPU, 2, 100)],
+    "matching": lambda: [matching_case(CPU, 1, 3)],
+    "roi_align": lambda: roi_align_cases(CPU, 20, 8),
+    "roi_pool": lambda: roi_pool_cases(CPU, 20, 8),
+    "spp": lambda: spp_cases(CPU, 5, 8),
+    "predict": lambda: [predict_case(MOBILE_320, photo(320, 480, seed=1), {}, CPU)],
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_is_raced_agrees(name):
+    for case in SMALL[name]():
+        assert case.check()
+        assert len(case.ways) >= 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda pooled: 1.1 * pooled, lambda pooled: pooled.flip(2), lambda pooled: pooled.roll(1, 0)]
+)
+def test_a_wrong_operator_is_found_by_its_values_and_by_its_gradient(wrong):
+    plain, boxes = torch.rand(1, 8, 12, 14), random_boxes(1, 5, (192, 224), seeded(0))
+    levels = torch.zeros(1, 5, dtype=torch.int64)
+
+    def pool(maps: list[Tensor]) -> Tensor:
+        return roi_pool(maps, boxes, levels, (16,), 3)
+
+    right = list(pooling_cases(Pooling("pool", "other", pool, pool, [plain]), both=1))
+    assert right[1].check().startswith("0e+00 and")
+    for case in pooling_cases(Pooling("pool", "other", pool, lambda maps: wrong(pool(maps)), [plain]), both=1):
+        with pytest.raises(AssertionError, match="differs by"):
+            case.check()
+
+
+def test_boxes_lie_on_the_canvas_and_have_sides():
+    boxes = random_boxes(2, 200, (100, 160), seeded(0))
+    assert boxes.shape == (2, 200, 4)
+    assert bool((boxes[..., 2:] > boxes[..., :2]).all())
+    assert bool((boxes[..., 2:] <= torch.tensor([160.0, 100.0])).all())
+
+
+def row(**changes):
+    numbers = {"median": 0.5, "least": 0.4, "most": 0.6, "ratio": 2.0, "ratio_least": 1.0, "ratio_most": 3.0}
+    return Row(
+        **{"case": "c", "way": "w", **numbers, "wanted": 4, "rounds": 3, "agreement": "a", "facts": {}} | changes
+    )
+
+
+def machine(processor="P", commit="abc"):
+    versions = {"torch": "2", "torchvision": "0"}
+    return Machine(processor, 2, 2, "cpu", "Linux", "3.11", versions, commit)
+
+
+def test_a_result_takes_the_place_of_an_older_one_of_its_machine_alone(tmp_path):
+    page = tmp_path / "RESULTS.md"
+    page.write_text("# Measured\n\nBy hand.\n\n## P, 2 cores; torch 2, torchvision 0\n\n### By hand\n\nstays\n")
+    record(page, Result("ops", "rcnn bench ops", machine(), [row(median=0.001)]))
+    record(page, Result("ops", "rcnn bench ops", machine("Q"), [row(median=0.002)]))
+    record(page, Result("ops", "rcnn bench ops", machine(commit="def"), [row(median=0.003)]))
+    text = page.read_text()
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# Measured",
+        "## P, 2 cores; torch 2, torchvision 0",
+        "### By hand",
+        "### rcnn bench ops, 2 threads",
+        "## Q, 2 cores; torch 2, torchvision 0",
+        "### rcnn bench ops, 2 threads",
+    ]
+    assert "By hand." in text
+    assert "stays" in text
+    assert " 1.0 |" not in text
+    assert text.index(" 3.0 |") < text.index(" 2.0 |")
+    assert "`rcnn bench ops`, commit def." in text
+    before = text
+    record(page, Result("ops", "rcnn bench ops", machine(commit="def"), [row(median=0.003)]))
+    assert page.read_text() == before
+
+
+def test_a_goal_that_was_missed_is_said():
+    assert "4 (missed)" in table([row(ratio=3.9)])
+    assert "missed" not in table([row(ratio=4.0), row(wanted=None)])
+    assert "c, 1,234 boxes" in table([row(facts={"boxes": 1234})])
+
+
+def test_the_command_writes_all_numbers_and_the_page(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("sys.argv", ["rcnn", "bench", "ops", "--rounds", "1", "--json", "x", "--results=y"])
+    monkeypatch.setattr("rcnn.cli.bench.cases_of", lambda part: lambda device: iter([matching_case(device, 1, 2)]))
+    words = ["bench", "ops", "--rounds", "1", "--device", "cpu", "--threads", "1"]
+    files = {"--json": tmp_path / "new" / "all.json", "--results": tmp_path / "page.md"}
+    assert main([*words, *(str(word) for pair in files.items() for word in pair)]) == 0
+    (part,) = json.loads(files["--json"].read_text())["results"]
+    assert part["command"] == "rcnn bench ops --rounds 1"
+    assert [one["way"] for one in part["rows"]] == ["torchvision box_iou, Matcher", "rcnn"]
+    assert part["machine"]["threads"] == 1
+    assert "times as fast" in capsys.readouterr().out
+    page = files["--results"].read_text()
+    assert "### rcnn bench ops, 1 thread\n\n`rcnn bench ops --rounds 1`, commit " in page
+    assert re.search(r"\| matching, 1 x 2 objects, [\d,]+ anchors \| torchvision box_iou, Matcher \|", page)
+
+
+def test_a_part_that_is_none_is_refused(capsys):
+    assert main(["bench", "opps"]) == 2
+    assert capsys.readouterr().err == f"rcnn: opps: no part of the benchmark; choose of {', '.join(parts.PARTS)}\n"
+
+
+def test_every_part_makes_its_first_case_where_that_is_quick():
+    for part in ("ops", "load", "evaluate"):
+        assert next(parts.cases_of(part)(CPU)).ways[-1].wanted
+
+
+def test_a_machine_is_told_from_others():
+    here = this_machine(CPU)
+    assert here.title.count(";") == 1
+    assert torch.__version__.split("+")[0] in here.title
+    assert here.commit
+    assert results.Result("ops", "", here, []).title.startswith("rcnn bench ops, ")
+
+
+def test_a_batch_of_files_is_torchvisions_or_not_timed(tmp_path, monkeypatch):
+    case = load_case(jpegs(tmp_path, 2, 30, 40), (30, 40), Preprocess(32, 64, "exact32"), CPU)
+    assert float(case.check()) < 1e-5
+    monkeypatch.setattr(Preprocess, "_levels", lambda self: np.zeros((256, 3), np.float32))
+    with pytest.raises(AssertionError, match="pixels: differs by"):
+        case.check()
+
+
+def test_evaluation_is_pycocotools_or_not_timed(monkeypatch):
+    case = evaluate_case(*made_up(6, 3))
+    assert case.check().startswith("the same twelve numbers, AP 0.")
+    wrong = evaluate(*made_up(6, 3), "coco")
+    wrong.metrics["AP75"] += 1e-9
+    monkeypatch.setattr("rcnn.bench.evaluate.evaluate", lambda *_: wrong)
+    with pytest.raises(AssertionError, match="AP75 differ from pycocotools"):
+        case.check()
+
+
+def test_detections_match_by_class_corners_and_score():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 40]])
+    one = Detections(boxes, torch.tensor([0.9, 0.5]), torch.tensor([1, 2]), ())
+    other = Detections(boxes + 1, torch.tensor([0.9, 0.45]), torch.tensor([1, 2]), ())
+    assert matched(one, one, 1.0, 0.01, 1e-4) == 1
+    assert matched(one, other, 0.5, 1.0, 0.01) == 0.5
+    with pytest.raises(AssertionError, match="only 50% of the detections are the same, wanted 98%"):
+        matched(one, other, 0.98, 1.0, 0.01)
+    with pytest.raises(AssertionError, match="only 0%"):
+        matched(one, other, 0.98, 0.5, 0.1)
+    with pytest.raises(AssertionError, match="only 0%"):
+        matched(one, Detections(boxes[:0], torch.zeros(0), torch.zeros(0, dtype=torch.int64), ()), 0.1, 1, 1)
+    twice = Detections(*(torch.cat((part, part)) for part in (one.boxes, one.scores, one.labels)), ())
+    assert matched(twice, one, 0.5, 1, 1) == 0.5
