@@ -19,9 +19,10 @@ def pooled(count=5, seed=0):
     return torch.randn(count, 6, 3, 3, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_siblings_begin_with_the_papers_spreads_and_no_bias():
+def test_the_siblings_may_begin_with_the_papers_spreads_and_no_bias():
     torch.manual_seed(0)
-    head = BoxHead(64, 49, 20, (512,))
+    plain, head = BoxHead(64, 49, 20, (512,)), BoxHead(64, 49, 20, (512,), small_start=True)
+    assert float(plain.bbox_pred.weight.detach().std()) == pytest.approx(1 / (3 * 512) ** 0.5, rel=0.05)  # torch's own
     assert float(head.cls_score.weight.detach().std()) == pytest.approx(0.01, rel=0.05)
     assert float(head.bbox_pred.weight.detach().std()) == pytest.approx(0.001, rel=0.05)
     assert not head.cls_score.bias.any()

@@ -147,6 +147,7 @@ def _head(backbone: Backbone, settings: ModelSettings, classes: int) -> BoxHead:
         "average": head.average,
         "weights": head.box_weights,
         "measured": head.measured_boxes,
+        "small_start": head.small_start,
     }
     if head.classifier == "svm":
         return SVMHead(*sizes, ridge=head.ridge, **common)

@@ -36,6 +36,7 @@ class BoxHead(nn.Module):
         average: bool = False,
         weights: Weights = (10.0, 10.0, 5.0, 5.0),
         measured: bool = False,
+        small_start: bool = False,
     ) -> None:
         super().__init__()
         self.convs = nn.Sequential(*(_convolution(channels, norm) for _ in range(convs)))
@@ -47,9 +48,10 @@ class BoxHead(nn.Module):
         self.pooled_width, self.width = channels * cells, sides[-1]
         self.cls_score = nn.Linear(self.width, classes + 1)
         self.bbox_pred = nn.Linear(self.width, 4 * (classes + 1))
-        for layer, spread in ((self.cls_score, 0.01), (self.bbox_pred, 0.001)):  # Fast R-CNN, section 3
-            nn.init.normal_(layer.weight, std=spread)
-            nn.init.zeros_(layer.bias)
+        if small_start:
+            for layer, spread in ((self.cls_score, 0.01), (self.bbox_pred, 0.001)):  # Fast R-CNN, section 3
+                nn.init.normal_(layer.weight, std=spread)
+                nn.init.zeros_(layer.bias)
         self.register_buffer("box_mean", torch.zeros(classes + 1, 4), persistent=measured)
         self.register_buffer("box_std", (1 / torch.tensor(weights)).repeat(classes + 1, 1), persistent=measured)
 

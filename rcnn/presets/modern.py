@@ -53,6 +53,7 @@ def rcnn_mobilenet() -> Config:
         chunk=16,
         average=True,
         widths=(),
+        small_start=True,
         samples=16,
         classifier="svm",
         ridge=True,
@@ -84,6 +85,7 @@ def sppnet_mobilenet() -> Config:
     """SPPnet on MobileNetV2: convolutions that are never trained, a pyramid of bins, SVMs and ridge."""
     head = HeadSettings(
         widths=(512, 512),
+        small_start=True,
         dropout=0.5,
         samples=64,
         negative_low=0.1,

@@ -26,7 +26,7 @@ _CAFFE: dict[str, Any] = {
     "lr_pictures": 0,
     "precision": "fp32",
 }
-_FC: dict[str, Any] = {"widths": (4096, 4096), "dropout": 0.5, "pretrained": True, "beta": 1.0}
+_FC: dict[str, Any] = {"widths": (4096, 4096), "dropout": 0.5, "pretrained": True, "small_start": True, "beta": 1.0}
 _FINE_TUNED: dict[str, Any] = {"classifier": "svm", "ridge": True, "box_loss": 0.0}
 _SVM_DETECTIONS = DetectionSettings(score=0.0, nms=0.3, per_class=100, maximum=2000)
 
