@@ -15,7 +15,7 @@ begin() { # how to begin or go on with a run in folder $1
 scheme() { # a training scheme on BCCD, its best epoch chosen on val, measured on its test pictures
     local run=$out/bccd-$1
     rcnn train "$data/bccd" --scheme "$1" --out "$run" $(begin "$run") --backbone-weights "$weights" --bad-boxes drop \
-        --size 256 --epochs 6 --batch 4
+        --size 256 --epochs 4 --batch 4
     rcnn evaluate "$run" "$data/bccd" --json "$run.json"
 }
 
@@ -32,7 +32,9 @@ for part in "${@:-compare}"; do
     case $part in
         compare)
             rcnn compare "$data/raccoon" --out "$out/compare" $(begin "$out/compare") --backbone-weights "$weights" \
-                --size 400 --epochs 8 --set-for rcnn:training.epochs=4 --precision fp32 ;;
+                --size 400 --epochs 8 --set-for rcnn:training.epochs=4 --set-for fast-rcnn:model.channels=128 \
+                --set-for fast-rcnn:model.head.small_start=true --set-for faster-rcnn:input.short=320 \
+                --set-for faster-rcnn:input.long=533 --set-for faster-rcnn:training.epochs=6 --precision fp32 ;;
         schemes) for one in approximate-joint 4-step exact-joint; do scheme "$one"; done ;;
         svd) truncated ;;
         recall)

@@ -136,7 +136,7 @@ class HeadSettings(Section):
     pretrained: bool = False
     """fc6 and fc7 begin as those of the backbone's classifier"""
     small_start: bool = False
-    """the new classification and box layers begin at N(0, 0.01) and N(0, 0.001), as in the papers: boxes learn late"""
+    """the new classification and box layers begin at N(0, 0.01) and N(0, 0.001), as in the papers"""
     dropout: Fraction = 0.0
     """after each fully connected layer, in training"""
     classifier: Literal["softmax", "svm"] = "softmax"

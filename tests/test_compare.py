@@ -200,6 +200,15 @@ def test_tables_leave_out_what_is_empty_and_break_no_number(whole, capsys, monke
         assert all(cell in shown for row in texts for cell in row)
 
 
+def test_no_number_is_cut_where_there_is_no_terminal(whole, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for part in whole[2]:
+        compare_command.show(part)
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) > 80
+
+
 def test_percentages_have_ticks_up_to_100_only():
     points = {name: [(x, y)] for name, x, y in (("a", 1.0, 99.0), ("b", 2.0, 60.0))}
     lines = draw(Lines("t", "c", points, "seconds", "AP50, %", log=True, joined=False)).axes[0]

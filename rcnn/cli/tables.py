@@ -36,7 +36,15 @@ def show_table(
             table.add_column(heads[n], style=style, justify=side, vertical="bottom", width=widths[n])  # type: ignore[arg-type]
         for row in rows:
             table.add_row(*(row[n] for n in part))
-        console.print(table, width=max(room, _together(widths[n] for n in part)), crop=False)
+        needed = max(room, _together(widths[n] for n in part))
+        _at_least(console, needed).print(table, width=needed, crop=False)
+
+
+def _at_least(console: Console, width: int) -> Console:
+    """The console, or one on the same file that is wide enough: rich prints nothing wider than a console is."""
+    if width <= console.width:
+        return console
+    return Console(file=console.file, width=width, highlight=False, markup=False, emoji=False)
 
 
 def parts(widths: Mapping[int, int], room: int) -> list[list[int]]:
