@@ -268,6 +268,8 @@ def test_cut_candidates_are_told(voc, tmp_path, capsys):
         "maximum=40",
         "--set",
         "detections.score=0",
+        "--set",
+        "detections.nms=0.2",
         "--epochs",
         "1",
         "--out",
