@@ -2,9 +2,9 @@
 
 Each output bin is a weighted sum of rows of one table, the features of all levels laid out channels last: the mean of
 `sampling`^2 bilinear samples of four rows each. That is what `torch.nn.functional.embedding_bag` computes, with
-threads, half precision and gradients, on any device; on the CPU a compiled kernel reads the levels where they lie,
-which spares the table. Proposals are constants of
-approximate joint training; where boxes want a gradient, as in exact joint training, autograd goes through the bag.
+threads, half precision and gradients, on any device; in single and double precision on the CPU a compiled kernel reads
+the levels where they lie, which spares the table. Proposals are constants of approximate joint training; where boxes
+want a gradient, as in exact joint training, autograd goes through the bag.
 """
 
 from collections.abc import Sequence
