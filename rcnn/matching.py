@@ -6,11 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rcnn.boxes import area, intersection
+from rcnn.ops import best_overlap
 from rcnn.structures import Targets, take
-
-BLOCK = 8
-"""True boxes per step: a whole [candidates, objects] table of a large batch would not fit in memory."""
 
 
 @dataclass(frozen=True)
@@ -39,26 +36,7 @@ def match(
     """
     skipped = targets.crowd if train_difficult else targets.crowd | targets.difficult
     teaches = targets.valid & ~skipped
-    skipped = targets.valid & skipped
-    shape = (targets.boxes.shape[0], candidates.shape[1])
-    iou = targets.boxes.new_zeros(shape)
-    index = torch.zeros(shape, dtype=torch.int64, device=iou.device)
-    best, ignored = torch.zeros_like(iou, dtype=torch.bool), torch.zeros_like(iou, dtype=torch.bool)
-    sides = area(candidates)[..., None]  # [_, N, 1]
-    count = targets.boxes.shape[1] if candidates.shape[1] else 0  # no maximum over no candidates
-    for start in range(0, count, BLOCK):
-        block = slice(start, start + BLOCK)
-        common = intersection(candidates, targets.boxes[:, block])  # [B, N, BLOCK]
-        union = area(targets.boxes[:, block])[:, None] + sides - common
-        overlap = torch.where(teaches[:, None, block], common / union.clamp(min=1e-9), 0)
-        if usable is not None:
-            overlap = torch.where(usable[..., None], overlap, 0)
-        top, place = overlap.max(dim=2)
-        index = torch.where(top > iou, place + start, index)
-        iou = torch.maximum(iou, top)
-        best = best | ((overlap == overlap.amax(dim=1, keepdim=True)) & (overlap > 0)).any(dim=2)
-        ignored = ignored | ((common >= 0.5 * sides) & skipped[:, None, block]).any(dim=2)
-    return Matches(iou, index, best, ignored)
+    return Matches(*best_overlap(candidates, targets.boxes, teaches, targets.valid & skipped, usable))
 
 
 FIRST = 2**33  # above every draw

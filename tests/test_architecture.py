@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (
     "errors",
     "structures boxes sample compiled",
-    "ops anchors matching losses data evaluation distributed runs",
-    "backbones proposals heads postprocess",
+    "ops anchors losses data evaluation distributed runs",
+    "backbones proposals heads matching postprocess",
     "methods",
     "training inference compression export",
     "config",

@@ -8,7 +8,9 @@ from oracles import boxes_in, loop_match
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
-from rcnn.matching import BLOCK, draws, match, sample
+from rcnn.matching import draws, match, sample
+from rcnn.ops.best_overlap_numba import RUN, best_overlap_numba
+from rcnn.ops.reference import BLOCK, best_overlap_reference
 from rcnn.structures import Targets
 
 
@@ -80,6 +82,39 @@ def test_positives_and_negatives_are_those_of_torchvisions_matcher(count):
     expected = Matcher(0.7, 0.3, allow_low_quality_matches=True)(box_iou(boxes, candidates))
     assert torch.equal(ours, expected)
     assert {-2, -1} < set(expected.tolist())
+
+
+@pytest.mark.parametrize("count", [1, RUN - 1, RUN, RUN + 1, 3 * RUN + 5])
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_kernel_says_what_the_reference_says_to_the_bit(count, shared):
+    chance = torch.Generator().manual_seed(count)
+    candidates = boxes_in(count, side=150, seed=3, leading=(1 if shared else 3,))
+    boxes = boxes_in(13, side=150, seed=4, leading=(3,))
+    boxes[:, 5] = candidates[:, 0]  # a tie with a perfect match
+    boxes[:, 6] = boxes[:, 5]
+    teaches, skipped = (torch.rand(3, 13, generator=chance) < 0.6 for _ in range(2))
+    usable = torch.rand(3, count, generator=chance) < 0.7
+    for given in (None, usable):
+        arguments = (candidates, boxes, teaches, skipped, given)
+        for own, expected in zip(best_overlap_numba(*arguments), best_overlap_reference(*arguments), strict=True):
+            assert torch.equal(own, expected)
+
+
+def test_anchors_in_rows_far_from_every_object_and_near_agree_with_the_reference():
+    grid = torch.cartesian_prod(torch.arange(0.0, 400, 4), torch.arange(0.0, 400, 4)).flip(1)
+    candidates = torch.cat((grid - 10, grid + 10), dim=1)[None]
+    boxes = torch.tensor([[[3.0, 5, 22, 30], [200, 200, 222, 221], [390, 100, 400, 120], [0, 0, 0, 0]]])
+    arguments = (candidates, boxes, torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4, dtype=torch.bool))
+    own, expected = best_overlap_numba(*arguments), best_overlap_reference(*arguments)
+    assert all(torch.equal(a, b) for a, b in zip(own, expected, strict=True))
+    assert expected[2].sum() >= 3
+
+
+def test_matching_compiles_as_one_graph():
+    candidates, targets = boxes_in(30, leading=(2,)), truth(boxes_in(3, seed=2, leading=(2,)))
+    compiled = torch.compile(match, fullgraph=True, backend="aot_eager")(candidates, targets)
+    expected = match(candidates, targets)
+    assert all(torch.equal(getattr(compiled, n), getattr(expected, n)) for n in ("iou", "index", "best", "ignored"))
 
 
 def test_an_object_that_no_candidate_overlaps_makes_nobody_best():

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rcnn.boxes import iou
+from rcnn.boxes import area, intersection, iou
 from rcnn.ops.levels import Strides
 
 
@@ -140,3 +140,37 @@ def nms_reference(
         kept.append(torch.where(found, order.gather(1, best), 0))
         filled.append(found)
     return torch.cat([empty[:, :0], *kept], dim=1), torch.cat([empty[:, :0].bool(), *filled], dim=1)
+
+
+BLOCK = 8
+"""True boxes per step: a whole [candidates, objects] table of a large batch would not fit in memory."""
+
+
+def best_overlap_reference(
+    candidates: Float[Tensor, "_ N 4"],
+    boxes: Float[Tensor, "B G 4"],
+    teaches: Bool[Tensor, "B G"],
+    skipped: Bool[Tensor, "B G"],
+    usable: Bool[Tensor, "B N"] | None = None,
+) -> tuple[Float[Tensor, "B N"], Int[Tensor, "B N"], Bool[Tensor, "B N"], Bool[Tensor, "B N"]]:
+    """`best_overlap` as one says it: every candidate against some boxes at a time. Any device, no sync."""
+    shape = (boxes.shape[0], candidates.shape[1])
+    iou = boxes.new_zeros(shape)
+    index = torch.zeros(shape, dtype=torch.int64, device=iou.device)
+    best, ignored = torch.zeros_like(iou, dtype=torch.bool), torch.zeros_like(iou, dtype=torch.bool)
+    sides = area(candidates)[..., None]  # [_, N, 1]
+    count = boxes.shape[1] if candidates.shape[1] else 0  # no maximum over no candidates
+    for start in range(0, count, BLOCK):
+        block = slice(start, start + BLOCK)
+        common = intersection(candidates, boxes[:, block])  # [B, N, BLOCK]
+        union = area(boxes[:, block])[:, None] + sides - common
+        overlap = torch.where(teaches[:, None, block], common / union.clamp(min=1e-9), 0)
+        if usable is not None:
+            overlap = torch.where(usable[..., None], overlap, 0)
+        top, place = overlap.max(dim=2)
+        index = torch.where(top > iou, place + start, index)
+        iou = torch.maximum(iou, top)
+        best = best | ((overlap == overlap.amax(dim=1, keepdim=True)) & (overlap > 0)).any(dim=2)
+        inside = (common > 0) & (common >= 0.5 * sides)
+        ignored = ignored | (inside & skipped[:, None, block]).any(dim=2)
+    return iou, index, best, ignored
