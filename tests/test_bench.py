@@ -24,10 +24,11 @@ from rcnn.bench.ops import (
     seeded,
     spp_cases,
 )
-from rcnn.bench.pictures import jpegs, photo
+from rcnn.bench.pictures import jpegs
 from rcnn.bench.pooling import Pooling, pooling_cases
-from rcnn.bench.predict import predict_case
+from rcnn.bench.predict import Work, predict_case
 from rcnn.bench.results import Result, record, table
+from rcnn.bench.train import train_case
 from rcnn.cli import main
 from rcnn.data.preprocess import Preprocess
 from rcnn.errors import DisagreementError
@@ -115,7 +116,8 @@ SMALL = {
     "roi_align": lambda: roi_align_cases(CPU, 20, 8),
     "roi_pool": lambda: roi_pool_cases(CPU, 20, 8),
     "spp": lambda: spp_cases(CPU, 5, 8),
-    "predict": lambda: [predict_case(MOBILE_320, photo(320, 480, seed=1), {}, CPU)],
+    "train": lambda: [train_case(Work(MOBILE_320, (96, 128), batch=2), 3, CPU)],
+    "predict": lambda: [predict_case(Work(MOBILE_320, (320, 480), batch=2), {}, CPU)],
 }
 
 
@@ -206,7 +208,7 @@ def test_the_command_writes_all_numbers_and_the_page(monkeypatch, tmp_path, caps
     assert "times as fast" in capsys.readouterr().out
     page = files["--results"].read_text()
     assert "### rcnn bench ops, 1 thread\n\n`rcnn bench ops --rounds 1`, commit " in page
-    assert re.search(r"\| matching, 1 x 2 objects, [\d,]+ anchors \| torchvision box_iou, Matcher \|", page)
+    assert re.search(r"\| matching, 1 picture of 2 objects, [\d,]+ anchors \| torchvision box_iou, Matcher \|", page)
 
 
 def test_a_part_that_is_none_is_refused(capsys):

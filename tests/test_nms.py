@@ -11,7 +11,18 @@ from torchvision.ops import batched_nms
 from rcnn.ops import nms
 from rcnn.ops.reference import nms_reference
 
-KERNELS = pytest.mark.parametrize("kernel", [nms, nms_reference], ids=["fast", "reference"])
+
+def nms_on_triton(**inputs):
+    """The GPU's kernel, on a GPU where there is one, else interpreted."""
+    pytest.importorskip("triton", reason="Triton is not installed: it comes with torch for Linux")
+    from rcnn.ops.nms_triton import nms_triton
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
+    return tuple(result.cpu() for result in nms_triton(**moved))
+
+
+KERNELS = pytest.mark.parametrize("kernel", [nms, nms_reference, nms_on_triton], ids=["fast", "reference", "triton"])
 
 
 def scene(pictures, count, groups=3, seed=0):

@@ -30,8 +30,8 @@ def resized(model: Any, short: int, long: int) -> Any:
 
 
 @torch.no_grad()
-def calibrated(model: Any, pictures: Sequence[Picture]) -> Any:
-    """Torchvision's detector with norms and scales set on some pictures."""
+def calibrated(model: Any, pictures: Sequence[Picture], spread: float = 0.2) -> Any:
+    """Torchvision's detector with norms and scales set on some pictures; `spread` is that of the classes' logits."""
     model.eval()
     images, _ = model.transform([tensor(picture) for picture in pictures])
     for block in model.modules():  # small residuals, as trained networks have: others amplify rounding
@@ -49,7 +49,7 @@ def calibrated(model: Any, pictures: Sequence[Picture]) -> Any:
     means = torch.stack([part.mean(dim=0) for part in rows.split([len(boxes) for boxes in proposals])])
     basis = torch.linalg.qr(means.T).Q  # what sets one whole picture apart from another shall not decide its classes
     predictor.cls_score.weight -= (predictor.cls_score.weight @ basis) @ basis.T
-    _scale_outputs(predictor, (rows,), {predictor.cls_score: 0.2, predictor.bbox_pred: 0.03})
+    _scale_outputs(predictor, (rows,), {predictor.cls_score: spread, predictor.bbox_pred: 0.03})
     return model
 
 

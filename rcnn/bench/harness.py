@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -57,11 +58,22 @@ class Row:
     rounds: int
     agreement: str
     facts: Mapping[str, float]
+    memory: float | None = None
+    """MiB that it works in, where measured."""
 
     @property
     def reached(self) -> bool:
         """Whether it is as fast as wanted."""
         return self.wanted is None or self.ratio >= self.wanted
+
+
+@dataclass(frozen=True)
+class Closing:
+    """What the rows of a whole part say together: in words, what of it must not be, and a drawing into a file."""
+
+    notes: Callable[[Sequence[Row]], list[str]]
+    failures: Callable[[Sequence[Row]], list[str]]
+    draw: Callable[[Sequence[Row], Path], None]
 
 
 def race(case: Case, effort: Effort, device: torch.device) -> list[Row]:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +38,12 @@ class Machine:
         place = "" if self.device == "cpu" else f", {self.device}"
         versions = ", ".join(f"{name} {self.versions[name]}" for name in ("torch", "torchvision"))
         return f"{self.processor}, {self.cores} cores{place}; {versions}"
+
+    @property
+    def slug(self) -> str:
+        """The same as part of a file's name."""
+        words = f"{self.processor}-{'' if self.device == 'cpu' else self.device}-{self.threads}-threads"
+        return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
 def this_machine(device: torch.device) -> Machine:

@@ -21,6 +21,7 @@ from rcnn.matching import match
 from rcnn.ops import nms, roi_align, roi_pool, spp
 from rcnn.ops.levels import levels_of
 from rcnn.ops.spp import spp_bins
+from rcnn.report.words import counted
 from rcnn.sample import Sample
 from rcnn.structures import Targets, to_device
 
@@ -38,7 +39,8 @@ def cases(device: torch.device) -> Iterator[Case]:
     """Every operator, smallest first."""
     for boxes in (1000, 2000, 5000):
         yield nms_case(boxes, device)
-    yield matching_case(device)
+    for pictures, objects in ((1, 2), (4, 40)):
+        yield matching_case(device, pictures, objects)
     yield from roi_align_cases(device)
     yield from roi_pool_cases(device)
     yield from spp_cases(device)
@@ -87,7 +89,7 @@ def nms_case(count: int, device: torch.device, pictures: int = 4, kept: int = 10
     return Case(f"nms, {pictures} x {count:,}", ways, check, {"kept a picture": survivors})
 
 
-def matching_case(device: torch.device, pictures: int = 4, objects: int = 40) -> Case:
+def matching_case(device: torch.device, pictures: int, objects: int) -> Case:
     """Which anchors learn which object, at 800 x 1216."""
     grid = AnchorGrid(((32,), (64,), (128,), (256,), (512,)), (0.5, 1.0, 2.0)).to(device)
     shapes = [(-(-CANVAS[0] // s), -(-CANVAS[1] // s)) for s in (4, 8, 16, 32, 64)]
@@ -112,7 +114,9 @@ def matching_case(device: torch.device, pictures: int = 4, objects: int = 40) ->
         return "the same anchors, positive and negative"
 
     ways = (Way("torchvision box_iou, Matcher", theirs), Way("rcnn", ours))
-    return Case(f"matching, {pictures} x {objects} objects", ways, check, {"anchors": len(anchors)})
+    return Case(
+        f"matching, {counted(pictures, 'picture')} of {objects} objects", ways, check, {"anchors": len(anchors)}
+    )
 
 
 def _targets(pictures: int, objects: int) -> Targets:

@@ -5,14 +5,16 @@ from importlib import import_module
 
 import torch
 
-from rcnn.bench.harness import Case
+from rcnn.bench.harness import Case, Closing
 
 Cases = Callable[[torch.device], Iterator[Case]]
 PARTS: Mapping[str, str] = {
     "ops": "Suppression, matching, RoIAlign, RoI pooling, spatial pyramid pooling; forward and backward.",
     "load": "From files to a batch: decoding, resizing, normalising, padding.",
     "predict": "Torchvision's detectors with the same weights, one picture at a time.",
+    "train": "Training steps of torchvision's detectors with the same weights, pictures and mini-batches.",
     "evaluate": "COCO's evaluation.",
+    "scale": "How time, and memory with --memory, grow with area, proposals, batch, classes, objects and pictures.",
 }
 """Name to what it measures; `rcnn.bench.NAME` has the function `cases`."""
 
@@ -20,3 +22,8 @@ PARTS: Mapping[str, str] = {
 def cases_of(part: str) -> Cases:
     """What makes the cases of a part, each when the one before has been timed."""
     return import_module(f"rcnn.bench.{part}").cases
+
+
+def closing_of(part: str) -> Closing | None:
+    """What the cases of a part say together, of one that has something to say."""
+    return getattr(import_module(f"rcnn.bench.{part}"), "CLOSING", None)

@@ -1,6 +1,8 @@
-"""Prediction against torchvision's detectors: the same weights, from a decoded picture to its detections."""
+"""Prediction against torchvision's detectors: the same weights, from decoded pictures to their detections."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,80 +12,131 @@ from torchvision.models import detection as tv
 
 from rcnn import build
 from rcnn.bench.agreement import matched
-from rcnn.bench.calibrated import calibrated, frozen, tensor
+from rcnn.bench.calibrated import calibrated, frozen, resized, tensor
 from rcnn.bench.harness import Case, Way
 from rcnn.bench.pictures import photo
 from rcnn.compat.torchvision import CONFIGS, from_state
+from rcnn.data.preprocess import Preprocess
 from rcnn.inference.predictor import Detector
+from rcnn.methods import FasterRCNN
+from rcnn.proposals.rpn import ProposalLimits
 from rcnn.structures import Detections
 from rcnn.training.session import computes_bf16
 
-CLASSES = 20
+Picture = UInt8[np.ndarray, "H W 3"]
 SAME = 0.98
 """Of the detections: of two boxes that tie, rounding decides which one suppresses the other."""
 ALIKE = 0.9
 """The same in half precision, in which scores themselves are rounded."""
-MODELS: Mapping[str, tuple[tuple[int, int], Mapping[str, float]]] = {
-    "fasterrcnn_mobilenet_v3_large_320_fpn": ((320, 480), {"bf16": 2.5}),
-    "fasterrcnn_resnet50_fpn": ((800, 1216), {"fp32": 1.8, "bf16": 4}),
-}
-"""The picture's height and width, and how many times as fast each precision shall be."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A detector of torchvision's, and the pictures that it looks at together, of one size.
+
+    `short` and `regions`: the side that they are resized to, and the proposals of each; 0 for as shipped.
+    """
+
+    name: str
+    size: tuple[int, int]
+    classes: int = 20
+    batch: int = 1
+    short: int = 0
+    regions: int = 0
+
+    def __str__(self) -> str:
+        pictures = f"{self.batch} of " if self.batch > 1 else ""
+        return f"{self.name}, {pictures}{self.size[0]} x {self.size[1]}"
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """As torchvision's."""
+        settings = CONFIGS[self.name].input
+        short = self.short or settings.short
+        return build.preprocess(settings.model_copy(update={"short": short, "long": max(settings.long, 2 * short)}))
+
+
+RACES: Sequence[tuple[Work, Mapping[str, float]]] = (
+    (Work("fasterrcnn_mobilenet_v3_large_320_fpn", (320, 480)), {"bf16": 2.5}),
+    (Work("fasterrcnn_resnet50_fpn", (800, 1216)), {"fp32": 1.8, "bf16": 4}),
+)
+"""And how many times as fast each precision shall be."""
 
 
 def cases(device: torch.device) -> Iterator[Case]:
     """One picture at a time."""
-    for name, (size, wanted) in MODELS.items():
-        yield predict_case(name, photo(*size, seed=1), wanted, device)
+    for work, wanted in RACES:
+        yield predict_case(work, wanted, device)
 
 
-def predict_case(
-    name: str, picture: UInt8[np.ndarray, "H W 3"], wanted: Mapping[str, float], device: torch.device
-) -> Case:
+def predict_case(work: Work, wanted: Mapping[str, float], device: torch.device) -> Case:
     """Torchvision's detector as it is shipped, and this library's with its weights."""
-    theirs = shipped(name, picture).to(device)
-    full = detector_of(name, theirs, device, bf16=False)
-    ways = [Way("torchvision", lambda: torchvisions(theirs, picture, device))]
-    ways.append(Way("rcnn", lambda: found(full, picture), wanted.get("fp32")))
-    half = detector_of(name, theirs, device, bf16=True) if computes_bf16(device) else None
+    pictures = [photo(*work.size, seed=seed) for seed in range(1, work.batch + 1)]
+    theirs = shipped(work, pictures[0]).to(device)
+    full = detector_of(work, theirs, device, bf16=False)
+    ways = [Way("torchvision", lambda: torchvisions(theirs, pictures, device))]
+    ways.append(Way("rcnn", lambda: found(full, pictures), wanted.get("fp32")))
+    half = detector_of(work, theirs, device, bf16=True) if computes_bf16(device) else None
     if half is not None:
-        ways.append(Way("rcnn, bf16", lambda: found(half, picture), wanted.get("bf16")))
+        ways.append(Way("rcnn, bf16", lambda: found(half, pictures), wanted.get("bf16")))
 
     def check() -> str:
-        expected, own = torchvisions(theirs, picture, device), found(full, picture)
-        if len(expected) < 30 or len(set(expected.labels.tolist())) < 5:
-            raise AssertionError(f"torchvision finds only {len(expected)} objects: too few to compare")
-        shares = [matched(own, expected, SAME, pixels=0.01, score=1e-4)]
-        if half is not None:
-            shares.append(matched(found(half, picture), expected, ALIKE, pixels=8, score=0.03))
-        return " and ".join(f"{share:.0%}" for share in shares) + " of the detections are the same"
+        expected = torchvisions(theirs, pictures, device)
+        share = _agree(found(full, pictures), expected, SAME, pixels=0.01, score=1e-4)
+        said = f"{share:.0%} of the detections are the same"
+        if half is None:
+            return said
+        return f"{said}, in bf16 {_agree(found(half, pictures), expected, ALIKE, pixels=8, score=0.03):.0%}"
 
-    counts = {"detections": len(found(full, picture))}
-    return Case(f"predict, {name}, {picture.shape[0]} x {picture.shape[1]}", ways, check, counts)
+    counts = {"detections": sum(map(len, found(full, pictures)))}
+    shown = (
+        f"{work.size[0]} x {work.size[1]}" if work.batch == 1 else f"{work.batch} of {work.size[0]} x {work.size[1]}"
+    )
+    return Case(f"predict, {work.name}, {shown}", ways, check, counts)
 
 
-def shipped(name: str, picture: UInt8[np.ndarray, "H W 3"]) -> Any:
+def _agree(
+    own: Sequence[Detections], expected: Sequence[Detections], least: float, pixels: float, score: float
+) -> float:
+    """The least share of the detections of a picture that both have."""
+    labels = {label for one in expected for label in one.labels.tolist()}
+    if min(map(len, expected)) < 30 or len(labels) < 5:
+        counts = [len(one) for one in expected]
+        raise AssertionError(f"torchvision finds {counts} objects of {len(labels)} classes: too few to compare")
+    return min(matched(a, b, least, pixels, score) for a, b in zip(own, expected, strict=True))
+
+
+def shipped(work: Work, picture: Picture) -> Any:
     """Torchvision's detector with frozen norms, as it is pretrained, and random weights that find things."""
+    options = {"rpn_pre_nms_top_n_test": work.regions, "rpn_post_nms_top_n_test": work.regions} if work.regions else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        plain = getattr(tv, name)(weights=None, weights_backbone=None, num_classes=CLASSES + 1)
-    epsilon = 0.0 if name == "fasterrcnn_resnet50_fpn" else 1e-5  # torchvision's, in its pretrained detectors
-    return frozen(calibrated(plain, [picture]), epsilon)
+        plain = getattr(tv, work.name)(weights=None, weights_backbone=None, num_classes=work.classes + 1, **options)
+    resized(plain, work.preprocess.short, work.preprocess.long)
+    epsilon = 0.0 if work.name == "fasterrcnn_resnet50_fpn" else 1e-5  # torchvision's, in its pretrained detectors
+    spread = 0.2 + 0.35 * max(0.0, math.log(work.classes / 20))  # of many classes some still score above 0.05
+    return frozen(calibrated(plain, [picture], spread), epsilon)
 
 
-def detector_of(name: str, theirs: Any, device: torch.device, bf16: bool) -> Detector:
+def detector_of(work: Work, theirs: Any, device: torch.device, bf16: bool) -> Detector:
     """This library's detector with the weights of torchvision's."""
-    model, class_names = from_state(name, theirs.state_dict())
-    return Detector(model, build.preprocess(CONFIGS[name].input), class_names, device, bf16)
+    model, class_names = from_state(work.name, theirs.state_dict())
+    if work.regions and isinstance(model, FasterRCNN):
+        model = model.limited(ProposalLimits(work.regions, work.regions, model.limits.score, model.limits.nms))
+    return Detector(model, work.preprocess, class_names, device, bf16)
 
 
-def found(detector: Detector, picture: UInt8[np.ndarray, "H W 3"]) -> Detections:
+def found(detector: Detector, pictures: Sequence[Picture]) -> list[Detections]:
     """What this library finds."""
-    return next(detector.predict([picture]))
+    return list(detector.predict(pictures, batch=len(pictures)))
 
 
 @torch.inference_mode()
-def torchvisions(model: Any, picture: UInt8[np.ndarray, "H W 3"], device: torch.device) -> Detections:
+def torchvisions(model: Any, pictures: Sequence[Picture], device: torch.device) -> list[Detections]:
     """What torchvision finds."""
-    (result,) = model([tensor(picture).to(device)])
-    boxes, scores, labels = (result[key].cpu() for key in ("boxes", "scores", "labels"))
-    return Detections(boxes, scores, labels, ())
+    rows = ([row[key].cpu() for key in ("boxes", "scores", "labels")] for row in _run(model, pictures, device))
+    return [Detections(boxes, scores, labels, ()) for boxes, scores, labels in rows]
+
+
+def _run(model: Any, pictures: Sequence[Picture], device: torch.device) -> Any:
+    return model.eval()([tensor(picture).to(device) for picture in pictures])

@@ -10,7 +10,7 @@ from rcnn.bench.machine import Machine
 from rcnn.report.words import counted
 from rcnn.runs import write_text
 
-HEADS = ("case", "way", "median, ms", "least - most", "times as fast", "least - most", "wanted", "agreement")
+HEADS = ("case", "way", "median, ms", "least - most", "times as fast", "least - most", "wanted", "MiB", "agreement")
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Result:
     command: str
     machine: Machine
     rows: Sequence[Row]
+    notes: Sequence[str] = ()
+    """What the rows together say."""
 
     @property
     def title(self) -> str:
@@ -45,6 +47,7 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{row.ratio:.2f}",
         f"{row.ratio_least:.2f} - {row.ratio_most:.2f}",
         wanted,
+        "" if row.memory is None else f"{row.memory:,.0f}",
         row.agreement,
     )
 
@@ -66,7 +69,8 @@ def record(page: Path, result: Result) -> None:
     text = page.read_text("utf-8") if page.is_file() else "# Measured\n"
     machine, part = f"## {result.machine.title}", f"### {result.title}"
     about = f"`{result.command}`, commit {result.machine.commit}."
-    write_text(page, _with(text, machine, part, f"{about}\n\n{table(result.rows)}"))
+    body = "\n\n".join((about, table(result.rows), *result.notes))
+    write_text(page, _with(text, machine, part, body))
 
 
 def _with(page: str, machine: str, part: str, body: str) -> str:

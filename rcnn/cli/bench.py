@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,10 @@ import torch
 import typer
 from rich.console import Console
 
-from rcnn.bench.harness import Effort, Row, race
+from rcnn.bench.harness import Case, Closing, Effort, Row, race
 from rcnn.bench.machine import this_machine
-from rcnn.bench.parts import PARTS, cases_of
+from rcnn.bench.memory import check_memory, working_memory
+from rcnn.bench.parts import PARTS, cases_of, closing_of
 from rcnn.bench.results import HEADS, Result, cells, record, write_json
 from rcnn.cli import options as o
 from rcnn.cli.tables import show_table
@@ -28,6 +30,7 @@ Names = Annotated[
 ]
 Rounds = Annotated[int, typer.Option(min=1, help="How often each way is measured.")]
 Seconds = Annotated[float, typer.Option(min=0, help="After three rounds a case takes no longer.")]
+Memory = Annotated[bool, typer.Option("--memory", help="Tell the memory that each way works in, too.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Of the processor; one a core unless given.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write all numbers here.")]
 Page = Annotated[Path | None, typer.Option("--results", metavar="FILE", help="Put the tables into this page too.")]
@@ -37,6 +40,7 @@ def bench(
     parts: Names = None,
     rounds: Rounds = 20,
     seconds: Seconds = 60.0,
+    memory: Memory = False,
     threads: Threads = None,
     device: o.Device = "auto",
     json_file: Json = None,
@@ -49,22 +53,52 @@ def bench(
     """
     check_names(parts or ())
     torch.set_num_threads(threads or o.cores())
-    where, effort = choose_device(device), Effort(rounds, seconds)
-    machine, results, status = this_machine(where), [], 0
+    where = choose_device(device)
+    if memory:
+        check_memory(where)
+    machine = this_machine(where)
     _console.print(f"{machine.title}; {machine.threads} threads, commit {machine.commit}", soft_wrap=True)
-    for part in parts or PARTS:
-        rows: list[Row] = []
-        results.append(Result(part, command(), machine, rows))
-        for case in cases_of(part)(where):
-            try:
-                rows += race(case, effort, where)
-            except DisagreementError as error:
-                print(f"rcnn: {error}", file=sys.stderr)
-                status = 1
-                continue
-            show(rows[-len(case.ways) :])
-            keep(results, json_file, page)
-    return status
+    run, kept = Run(Effort(rounds, seconds), where, memory), Kept(json_file, page)
+    return max([measure(Result(part, command(), machine, []), run, kept) for part in parts or PARTS])
+
+
+@dataclass(frozen=True)
+class Run:
+    """How everything is measured."""
+
+    effort: Effort
+    device: torch.device
+    memory: bool
+
+    def rows(self, part: str, number: int, case: Case) -> list[Row]:
+        """A case, in seconds and, if asked for, in memory."""
+        rows = race(case, self.effort, self.device)
+        if not self.memory:
+            return rows
+        return [replace(row, memory=working_memory(part, number, n, self.device)) for n, row in enumerate(rows)]
+
+
+def measure(result: Result, run: Run, kept: "Kept") -> int:
+    """A part, case after case; the command's status."""
+    rows: list[Row] = []
+    errors: list[str] = []
+    for number, case in enumerate(cases_of(result.part)(run.device)):
+        try:
+            rows += run.rows(result.part, number, case)
+        except DisagreementError as error:
+            errors.append(str(error))
+            print(f"rcnn: {error}", file=sys.stderr)
+            continue
+        show(rows[-len(case.ways) :])
+        kept.keep(replace(result, rows=rows))
+    closing = closing_of(result.part)
+    if closing and rows:
+        result = replace(result, rows=rows, notes=closing.notes(rows))
+        _console.print("", *result.notes, sep="\n", soft_wrap=True)
+        errors += (failures := closing.failures(rows))
+        print(*(f"rcnn: {failure}" for failure in failures), sep="\n", end="\n" * bool(failures), file=sys.stderr)
+        kept.close(result, closing)
+    return int(bool(errors))
 
 
 def check_names(parts: Sequence[str]) -> None:
@@ -92,10 +126,27 @@ def show(rows: Sequence[Row]) -> None:
     show_table(_console, HEADS[1:-1], [line[1:-1] for line in shown], width, right=True)
 
 
-def keep(results: Sequence[Result], json_file: Path | None, page: Path | None) -> None:
-    """Write down what is measured so far; a page shows a part's cases as they are now, and none from before."""
-    if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(json_file, results)
-    if page:
-        record(page, results[-1])
+@dataclass
+class Kept:
+    """What is measured so far, written down after each case; a page shows none of a part's cases from before."""
+
+    json_file: Path | None
+    page: Path | None
+    results: dict[str, Result] = field(default_factory=dict)
+
+    def keep(self, result: Result) -> None:
+        """A part as it is now."""
+        self.results[result.part] = result
+        if self.json_file:
+            self.json_file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.json_file, list(self.results.values()))
+        if self.page:
+            record(self.page, result)
+
+    def close(self, result: Result, closing: Closing) -> None:
+        """A part to its end: what it says as a whole, with a drawing beside the page."""
+        if self.page:
+            file = self.page.with_name(f"{result.part}-{result.machine.slug}.svg")
+            closing.draw(result.rows, file)
+            result = replace(result, notes=[*result.notes, f"![{result.title}]({file.name})"])
+        self.keep(result)

@@ -3,6 +3,10 @@
 The contract is `nms`; `nms_reference` says plainly what it does; the kernels behind it only do so faster.
 """
 
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -32,8 +36,17 @@ def nms(
 def _nms(
     boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, threshold: float, k: int
 ) -> tuple[Tensor, Tensor]:
-    kernel = nms_numba if boxes.device.type == "cpu" else nms_reference
-    return kernel(boxes.float(), scores, groups, valid, threshold, k)
+    return _kernel(boxes.device.type)(boxes.float(), scores, groups, valid, threshold, k)
+
+
+@cache
+def _kernel(device: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """What is fastest there. Triton comes with torch where torch knows CUDA; it takes a while to import."""
+    if device == "cuda" and find_spec("triton"):
+        from rcnn.ops.nms_triton import nms_triton
+
+        return nms_triton
+    return nms_numba if device == "cpu" else nms_reference
 
 
 @_nms.register_fake

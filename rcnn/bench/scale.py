@@ -1,0 +1,127 @@
+"""How time grows with what there is to do: each case is one size on one axis, and the axes are drawn together."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from rcnn.bench.evaluate import evaluate_case, made_up
+from rcnn.bench.harness import Case, Closing, Row
+from rcnn.bench.predict import Work, predict_case
+from rcnn.bench.train import train_case
+
+MOBILE = Work("fasterrcnn_mobilenet_v3_large_320_fpn", (320, 480))
+LINEAR = 1.3
+"""The largest power of size that still passes for growth in proportion: small sizes do not fill the processor."""
+
+
+def _by_area(megapixels: int) -> Work:
+    return replace(MOBILE, size=(320 * megapixels, 480 * megapixels), short=320 * megapixels)
+
+
+AXES: Mapping[str, tuple[Sequence[int], Callable[[int, torch.device], Case]]] = {
+    "sides of the picture, times 320 x 480": ((1, 2, 3, 4), lambda n, device: predict_case(_by_area(n), {}, device)),
+    "proposals": ((150, 300, 600, 1200), lambda n, device: predict_case(replace(MOBILE, regions=n), {}, device)),
+    "pictures at once": ((1, 2, 4, 8), lambda n, device: predict_case(replace(MOBILE, batch=n), {}, device)),
+    "classes": ((20, 80, 320, 1280), lambda n, device: predict_case(replace(MOBILE, classes=n), {}, device)),
+    "true boxes of a picture": (
+        (4, 16, 64, 256),
+        lambda n, device: train_case(replace(MOBILE, batch=2), n, device),
+    ),
+    "pictures that are evaluated": ((100, 200, 400, 800), lambda n, device: evaluate_case(*made_up(n, 20))),
+}
+"""Name to its sizes and what is done at each. An axis of sides grows with their square."""
+SIDES = next(iter(AXES))
+
+
+def cases(device: torch.device) -> Iterator[Case]:
+    """Axis after axis, smallest first."""
+    for axis, (sizes, make) in AXES.items():
+        for size in sizes:
+            case = make(size, device)
+            yield replace(case, name=f"{axis}: {size:,}", ways=[replace(way, wanted=None) for way in case.ways])
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one way takes along an axis."""
+
+    axis: str
+    way: str
+    sizes: tuple[float, ...]
+    seconds: tuple[float, ...]
+    memory: tuple[float, ...]
+    """MiB, where measured."""
+
+    @property
+    def power(self) -> float:
+        """Of the size, that the seconds grow with from the last but one size to the last; sides count as area."""
+        return _power(self.sizes, self.seconds) / (2 if self.axis == SIDES else 1)
+
+
+def _power(sizes: Sequence[float], values: Sequence[float]) -> float:
+    return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2]) if len(sizes) > 1 else math.nan
+
+
+def curves(rows: Sequence[Row]) -> list[Curve]:
+    """Of rows of this part, in their order."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.case.rpartition(": ")[0], row.way), []).append(row)
+    return [
+        Curve(
+            axis,
+            way,
+            tuple(float(row.case.rpartition(": ")[2].replace(",", "")) for row in own),
+            tuple(row.median for row in own),
+            tuple(row.memory for row in own if row.memory is not None),
+        )
+        for (axis, way), own in found.items()
+    ]
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """How each way grows at the end of each axis, in words."""
+    said = [f"{curve.axis}, {curve.way}: {curve.power:.2f}" for curve in curves(rows) if len(curve.sizes) > 1]
+    return [f"Time grows with this power of the size, from the last but one to the last: {'; '.join(said)}."]
+
+
+def failures(rows: Sequence[Row]) -> list[str]:
+    """Where this library grows faster than in proportion."""
+    own = (curve for curve in curves(rows) if curve.way.startswith("rcnn") and len(curve.sizes) > 1)
+    return [
+        f"{curve.axis}, {curve.way}: time grows with power {curve.power:.2f} of the size, allowed {LINEAR}"
+        for curve in own
+        if curve.power > LINEAR
+    ]
+
+
+def draw(rows: Sequence[Row], file: Path) -> None:
+    """A plot an axis, both scales logarithmic, a line a way; memory below where it was measured."""
+    from matplotlib.figure import Figure
+
+    found = curves(rows)
+    axes, tall = list(dict.fromkeys(curve.axis for curve in found)), 1 + any(curve.memory for curve in found)
+    figure = Figure((4 * len(axes), 3.2 * tall), layout="constrained")
+    grid = figure.subplots(tall, len(axes), squeeze=False)
+    for curve in found:
+        column = grid[:, axes.index(curve.axis)]
+        column[0].loglog(curve.sizes, [1000 * value for value in curve.seconds], "o-", label=curve.way)
+        if len(curve.memory) == len(curve.sizes):
+            column[-1].loglog(curve.sizes, curve.memory, "o-", label=curve.way)
+    for plot in grid.flat:
+        plot.set_xticks([])
+        plot.minorticks_off()
+    for place, axis in enumerate(axes):
+        sizes = next(curve.sizes for curve in found if curve.axis == axis)
+        for plot, unit in zip(grid[:, place], ("milliseconds", "MiB"), strict=False):
+            plot.set(title=axis, ylabel=unit)
+            plot.set_xticks(sizes, [f"{size:g}" for size in sizes])
+            plot.grid(visible=True, alpha=0.3)
+    grid[0, 0].legend()
+    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+
+
+CLOSING = Closing(notes, failures, draw)

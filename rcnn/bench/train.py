@@ -1,0 +1,154 @@
+"""A training step against torchvision's: the same network, pictures and sizes of mini-batches.
+
+A step is what training repeats but for decoding: laying out, forward, backward, the optimizer.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rcnn import build
+from rcnn.bench.calibrated import tensor
+from rcnn.bench.harness import Case, Way
+from rcnn.bench.ops import random_boxes, seeded
+from rcnn.bench.pictures import photo
+from rcnn.bench.predict import Work, shipped
+from rcnn.bench.same_sample import learning_alike, losses_agree
+from rcnn.compat.torchvision import CONFIGS, from_state
+from rcnn.data.loader import Collate, Draw, Drawn, Samples, TruthBatch
+from rcnn.methods import FasterRCNN
+from rcnn.sample import Sample
+from rcnn.structures import to_device
+from rcnn.training.loop import Progress, Trainer
+from rcnn.training.memory import keep_freed_memory
+from rcnn.training.objectives import JointObjective
+from rcnn.training.optim import Schedule
+from rcnn.training.schemes import Learn
+from rcnn.training.session import computes_bf16
+
+WORK = Work("fasterrcnn_mobilenet_v3_large_320_fpn", (320, 480), batch=8)
+NAMES = tuple(f"class {number}" for number in range(1, WORK.classes + 1))
+LR = 1e-6
+"""So little that the network stays as it is while it is measured."""
+HALF = 0.05
+"""By how much the sum of losses may differ in half precision, in which other boxes are proposed and drawn."""
+
+
+def cases(device: torch.device) -> Iterator[Case]:
+    """Eight pictures a step."""
+    yield train_case(WORK, 7, device)
+
+
+def truths(pictures: int, objects: int, size: tuple[int, int]) -> list[Sample]:
+    """Made-up pictures, in memory, with so many objects each."""
+    rng, boxes = np.random.default_rng(0), random_boxes(pictures, objects, size, seeded(0)).numpy()
+    names = rng.choice(NAMES, (pictures, objects))
+    return [
+        Sample(id=str(n), picture=photo(*size, seed=n), boxes=boxes[n], names=tuple(map(str, names[n])))
+        for n in range(pictures)
+    ]
+
+
+@dataclass
+class Learner:
+    """This library's training, in one precision."""
+
+    objective: JointObjective
+    trainer: Trainer
+    rows: Sequence[Drawn]
+    collate: Collate
+
+    def batch(self) -> TruthBatch:
+        """The pictures laid out, on the device."""
+        item = self.collate(list(self.rows))
+        batch, targets = to_device((item.batch, item.targets), self.trainer.device)
+        return TruthBatch(batch, targets, item.indices)
+
+    def step(self) -> None:
+        """As `rcnn train` does it."""
+        self.trainer.run([self.collate(list(self.rows))], 1, Progress(), lambda *_: False)
+
+    def losses(self, item: TruthBatch) -> dict[str, Tensor]:
+        """Of a batch."""
+        with torch.autocast(self.trainer.device.type, torch.bfloat16, enabled=self.trainer.bf16):
+            return self.objective(item.batch, item.targets)
+
+
+def learner(work: Work, theirs: nn.Module, samples: Sequence[Sample], device: torch.device, bf16: bool) -> Learner:
+    """This library's training of torchvision's network."""
+    config, (model, _) = CONFIGS[work.name], from_state(work.name, theirs.state_dict())
+    (stage,) = build.stages(model.to(device), config)
+    assert isinstance(stage, Learn)
+    objective = stage.objective
+    assert isinstance(objective, JointObjective)
+    optimizer = sgd(objective.parameters())
+    trainer = Trainer(objective, optimizer, Schedule(1, 0, ()), LR, device, bf16)
+    preprocess = work.preprocess
+    pictures = Samples(samples, preprocess)
+    rows = [pictures[Draw(n, preprocess.short, mirrored=False, key=n + 1)] for n in range(len(samples))]
+    return Learner(objective, trainer, rows, Collate(preprocess, NAMES, len(samples)))
+
+
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    """The same for both."""
+    return torch.optim.SGD([p for p in parameters if p.requires_grad], LR, 0.9, weight_decay=1e-4)
+
+
+def train_case(work: Work, objects: int, device: torch.device) -> Case:
+    """Torchvision's detector as it is shipped, and this library's with its weights; so many objects a picture."""
+    keep_freed_memory()  # as training does; in one process torchvision gains by it too
+    samples = truths(work.batch, objects, work.size)
+    theirs = shipped(work, np.asarray(samples[0].picture)).to(device)
+    full = learner(work, theirs, samples, device, bf16=False)
+    ways = [Way("torchvision", torchvision_step(theirs, samples, device)), Way("rcnn", full.step, wanted=2)]
+    half = learner(work, theirs, samples, device, bf16=True) if computes_bf16(device) else None
+    if half is not None:
+        ways.append(Way("rcnn, bf16", half.step, wanted=3))
+    facts = {"objects": objects * len(samples), "parameters": sum(p.numel() for p in full.objective.parameters())}
+    check = partial(check_losses, theirs, samples, full, half)
+    return Case(f"train, {work}", ways, check, facts)
+
+
+def check_losses(theirs: Any, samples: Sequence[Sample], full: Learner, half: Learner | None) -> str:
+    """The four losses of the same mini-batch; of half precision, which draws its own, their sum."""
+    item, objective = full.batch(), full.objective.eval()
+    assert isinstance(objective.model, FasterRCNN)
+    with torch.no_grad():
+        found = objective.model.rpn(objective.model.features(item.batch.images), item.batch, objective.limits)
+    expected = learning_alike(theirs, item, found)(*truth_of(samples, item.batch.images.device))
+    own = full.losses(item)
+    said = f"{losses_agree(own, expected, 1e-3):.0e}"
+    if half is None:
+        return f"losses to {said}"
+    sums = [float(torch.stack(list(losses.values())).sum()) for losses in (half.losses(item), own)]
+    apart = abs(sums[0] - sums[1]) / sums[1]
+    if not apart <= HALF:
+        raise AssertionError(f"bf16: the losses differ by {apart:.1%}, allowed {HALF:.0%}")
+    return f"losses to {said} and {apart:.0e}"
+
+
+def truth_of(samples: Sequence[Sample], device: torch.device) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Pictures and truth as torchvision's detectors take them."""
+    pictures = [tensor(np.asarray(sample.picture)).to(device) for sample in samples]
+    numbers = [torch.tensor([NAMES.index(name) + 1 for name in sample.names], device=device) for sample in samples]
+    boxes = [torch.from_numpy(sample.boxes).to(device) for sample in samples]
+    return pictures, [{"boxes": b, "labels": n} for b, n in zip(boxes, numbers, strict=True)]
+
+
+def torchvision_step(theirs: Any, samples: Sequence[Sample], device: torch.device) -> Callable[[], object]:
+    """As its reference training does it, without its scaler of fp16."""
+    pictures, truth = truth_of(samples, device)
+    optimizer = sgd(theirs.parameters())
+
+    def step() -> None:
+        losses = theirs.train()(pictures, truth)
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+
+    return step
