@@ -18,19 +18,34 @@ from rcnn.training.checkpoint import model_tensors
 from rcnn.training.session import choose_device, computes_bf16
 
 Precision = Literal["auto", "fp32", "bf16"]
+Which = Literal["best", "last"]
 
 
 def load(
     source: Path | str,
     device: str = "auto",
     *,
-    which: Literal["best", "last"] = "best",
+    which: Which = "best",
     weights: Path | str | None = None,
     precision: Precision = "fp32",
+    compile: bool = False,
 ) -> Detector:
-    """A detector from the folder of a run, one of its files, or `torchvision:NAME` (with its `weights` in a file)."""
+    """A detector from the folder of a run, one of its files, or `torchvision:NAME` (with its `weights` in a file).
+
+    `compile` has torch.compile make machine code of its convolutions and heads, once for each canvas that is met:
+    that takes up to minutes, and is worth it for many pictures. Raises ConfigError for a model that lays each picture
+    on a canvas of its own (`input.bucket` exact32).
+    """
     where = choose_device(device)
-    bf16 = uses_bf16(precision, where)
+    detector = _read(source, where, which, weights, uses_bf16(precision, where))
+    if compile:
+        if detector.preprocess.bucket == "exact32":
+            raise ConfigError(f"--compile: {build.MANY_CANVASES}")
+        detector.compile()
+    return detector
+
+
+def _read(source: Path | str, where: torch.device, which: Which, weights: Path | str | None, bf16: bool) -> Detector:
     if str(source).startswith("torchvision:"):
         return load_torchvision(str(source).removeprefix("torchvision:"), weights, where, bf16)
     path = Path(source)
@@ -48,17 +63,23 @@ def load(
     return Detector(model, preprocess, class_names, where, bf16, max_pixels, category_ids, build.proposer(config))
 
 
-def load_named(run: str, weights: str, device: str, precision: Precision, max_proposals: int | None = None) -> Detector:
+def load_named(
+    run: str, weights: str, device: str, precision: Precision, max_proposals: int | None = None, compile: bool = False
+) -> Detector:
     """A detector as command lines name it: `weights` is `best` or `last`, or a file for `torchvision:NAME`.
 
     It looks at the best `max_proposals` regions of a picture; without, at as many as it was trained to.
     """
     if run.startswith("torchvision:"):
-        detector = load(run, device, weights=None if weights in ("best", "last") else weights, precision=precision)
+        detector = load(
+            run, device, weights=None if weights in ("best", "last") else weights, precision=precision, compile=compile
+        )
     elif weights not in ("best", "last"):
         raise ConfigError(f"--weights {weights}: give best or last, the two that a run keeps")
     else:
-        detector = load(run, device, which="last" if weights == "last" else "best", precision=precision)
+        detector = load(
+            run, device, which="last" if weights == "last" else "best", precision=precision, compile=compile
+        )
     if max_proposals is not None:
         limit_proposals(detector, max_proposals)
     return detector

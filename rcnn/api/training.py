@@ -22,6 +22,7 @@ from rcnn.data import Format, Policy
 from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Detector
 from rcnn.methods import Method
+from rcnn.methods.dense import compile_dense
 from rcnn.presets.overrides import override, preset
 from rcnn.presets.yaml import to_yaml
 from rcnn.runs import RunFolder, write_text
@@ -84,8 +85,8 @@ def prepare_training(
     reading = _reading(stored, bad_boxes, format, proposals, backbone_weights)
     config, pretrained = _settings(config, stored, folder, reading["backbone_weights"])
     dataset, splits = _dataset(data, config, folder, stored, reading, train_split, val_split)
-    # A run that goes on brings its weights along.
-    model, report = _network(config, len(dataset.class_names), backbone_weights, pretrained and stored is None)
+    fresh = pretrained and stored is None  # a run that goes on brings its weights along
+    model, report = _network(config, len(dataset.class_names), backbone_weights, fresh, where)
     stages = build.stages(model.to(where), config)
     train, val = _samples(dataset, splits, config, reading["proposals"], search_workers)
     workshop = Workshop(model, config, folder, dataset.class_names, train, val, where, listener)
@@ -144,10 +145,15 @@ def _settings(
     return build.resolved(config, pretrained), pretrained
 
 
-def _network(config: Config, classes: int, weights: Weights, pretrained: bool) -> tuple[Method, LoadReport | None]:
+def _network(
+    config: Config, classes: int, weights: Weights, pretrained: bool, device: torch.device
+) -> tuple[Method, LoadReport | None]:
     """The network as training begins with it: random by the seed, and of the weights what fits."""
     torch.manual_seed(config.training.seed)
-    return build.detector(config, classes, Path(weights) if weights and pretrained else None, pretrained)
+    model, report = build.detector(config, classes, Path(weights) if weights and pretrained else None, pretrained)
+    if config.training.compile:
+        compile_dense(model, device)
+    return model, report
 
 
 def _dataset(

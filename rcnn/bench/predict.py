@@ -1,8 +1,10 @@
 """Prediction against torchvision's detectors: the same weights, from decoded pictures to their detections."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from rcnn.compat.torchvision import CONFIGS, from_state
 from rcnn.data.preprocess import Preprocess
 from rcnn.inference.predictor import Detector
 from rcnn.methods import FasterRCNN
+from rcnn.methods.dense import missing_compiler
 from rcnn.proposals.rpn import ProposalLimits
 from rcnn.structures import Detections
 from rcnn.training.session import computes_bf16
@@ -66,33 +69,39 @@ RACES: Sequence[tuple[Work, Mapping[str, float]]] = (
 def cases(device: torch.device) -> Iterator[Case]:
     """One picture at a time."""
     for work, wanted in RACES:
-        yield predict_case(work, wanted, device)
+        yield predict_case(work, wanted, device, compiled=missing_compiler(device.type) is None)
 
 
-def predict_case(work: Work, wanted: Mapping[str, float], device: torch.device) -> Case:
-    """Torchvision's detector as it is shipped, and this library's with its weights."""
+def predict_case(work: Work, wanted: Mapping[str, float], device: torch.device, compiled: bool = False) -> Case:
+    """Torchvision's detector as it is shipped, and this library's with its weights, `compiled` too if asked for."""
     pictures = [photo(*work.size, seed=seed) for seed in range(1, work.batch + 1)]
     theirs = shipped(work, pictures[0]).to(device)
-    full = detector_of(work, theirs, device, bf16=False)
+    detectors = {
+        (bf16, graphs): detector_of(work, theirs, device, bf16, graphs)
+        for bf16 in (False, True)[: 1 + computes_bf16(device)]
+        for graphs in (False, True)[: 1 + compiled]
+    }
     ways = [Way("torchvision", lambda: torchvisions(theirs, pictures, device))]
-    ways.append(Way("rcnn", lambda: found(full, pictures), wanted.get("fp32")))
-    half = detector_of(work, theirs, device, bf16=True) if computes_bf16(device) else None
-    if half is not None:
-        ways.append(Way("rcnn, bf16", lambda: found(half, pictures), wanted.get("bf16")))
+    for (bf16, graphs), one in detectors.items():
+        name = f"rcnn{', bf16' if bf16 else ''}{', compiled' if graphs else ''}"
+        ways.append(Way(name, partial(found, one, pictures), wanted.get("bf16" if bf16 else "fp32")))
 
     def check() -> str:
         expected = torchvisions(theirs, pictures, device)
-        share = _agree(found(full, pictures), expected, SAME, pixels=0.01, score=1e-4)
-        said = f"{share:.0%} of the detections are the same"
-        if half is None:
-            return said
-        return f"{said}, in bf16 {_agree(found(half, pictures), expected, ALIKE, pixels=8, score=0.03):.0%}"
+        return "; ".join(_agreement(one, pictures, expected) for one in detectors.values())
 
-    counts = {"detections": sum(map(len, found(full, pictures)))}
-    shown = (
-        f"{work.size[0]} x {work.size[1]}" if work.batch == 1 else f"{work.batch} of {work.size[0]} x {work.size[1]}"
-    )
-    return Case(f"predict, {work.name}, {shown}", ways, check, counts)
+    counts = {"detections": sum(map(len, found(detectors[False, False], pictures)))}
+    return Case(f"predict, {work}", ways, check, counts)
+
+
+def _agreement(detector: Detector, pictures: Sequence[Picture], expected: Sequence[Detections]) -> str:
+    """How much of what torchvision finds a detector finds, and what it took to compile it, in words."""
+    began = time.perf_counter()
+    own = found(detector, pictures)
+    compiling = f", compiled in {time.perf_counter() - began:.0f} s" if detector.compiled else ""
+    limits = {"pixels": 8, "score": 0.03} if detector.bf16 else {"pixels": 0.01, "score": 1e-4}
+    share = _agree(own, expected, ALIKE if detector.bf16 else SAME, **limits)
+    return f"{share:.0%} of the detections are the same{' in bf16' if detector.bf16 else ''}{compiling}"
 
 
 def _agree(
@@ -118,12 +127,15 @@ def shipped(work: Work, picture: Picture) -> Any:
     return frozen(calibrated(plain, [picture], spread), epsilon)
 
 
-def detector_of(work: Work, theirs: Any, device: torch.device, bf16: bool) -> Detector:
+def detector_of(work: Work, theirs: Any, device: torch.device, bf16: bool, compiled: bool = False) -> Detector:
     """This library's detector with the weights of torchvision's."""
     model, class_names = from_state(work.name, theirs.state_dict())
     if work.regions and isinstance(model, FasterRCNN):
         model = model.limited(ProposalLimits(work.regions, work.regions, model.limits.score, model.limits.nms))
-    return Detector(model, work.preprocess, class_names, device, bf16)
+    detector = Detector(model, work.preprocess, class_names, device, bf16)
+    if compiled:
+        detector.compile()
+    return detector
 
 
 def found(detector: Detector, pictures: Sequence[Picture]) -> list[Detections]:

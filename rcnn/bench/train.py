@@ -3,6 +3,7 @@
 A step is what training repeats but for decoding: laying out, forward, backward, the optimizer.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from rcnn.bench.same_sample import learning_alike, losses_agree
 from rcnn.compat.torchvision import CONFIGS, from_state
 from rcnn.data.loader import Collate, Draw, Drawn, Samples, TruthBatch
 from rcnn.methods import FasterRCNN
+from rcnn.methods.dense import compile_dense, missing_compiler
 from rcnn.sample import Sample
 from rcnn.structures import to_device
 from rcnn.training.loop import Progress, Trainer
@@ -41,7 +43,7 @@ HALF = 0.05
 
 def cases(device: torch.device) -> Iterator[Case]:
     """Eight pictures a step."""
-    yield train_case(WORK, 7, device)
+    yield train_case(WORK, 7, device, compiled=missing_compiler(device.type) is None)
 
 
 def truths(pictures: int, objects: int, size: tuple[int, int]) -> list[Sample]:
@@ -56,12 +58,18 @@ def truths(pictures: int, objects: int, size: tuple[int, int]) -> list[Sample]:
 
 @dataclass
 class Learner:
-    """This library's training, in one precision."""
+    """This library's training, in one precision, compiled or not."""
 
+    compiled: bool
     objective: JointObjective
     trainer: Trainer
     rows: Sequence[Drawn]
     collate: Collate
+
+    @property
+    def name(self) -> str:
+        """Of the way."""
+        return f"rcnn{', bf16' if self.trainer.bf16 else ''}{', compiled' if self.compiled else ''}"
 
     def batch(self) -> TruthBatch:
         """The pictures laid out, on the device."""
@@ -79,9 +87,12 @@ class Learner:
             return self.objective(item.batch, item.targets)
 
 
-def learner(work: Work, theirs: nn.Module, samples: Sequence[Sample], device: torch.device, bf16: bool) -> Learner:
+def learner(
+    work: Work, theirs: nn.Module, samples: Sequence[Sample], device: torch.device, bf16: bool, compiled: bool
+) -> Learner:
     """This library's training of torchvision's network."""
     config, (model, _) = CONFIGS[work.name], from_state(work.name, theirs.state_dict())
+    compiled = compiled and compile_dense(model, device)
     (stage,) = build.stages(model.to(device), config)
     assert isinstance(stage, Learn)
     objective = stage.objective
@@ -91,7 +102,7 @@ def learner(work: Work, theirs: nn.Module, samples: Sequence[Sample], device: to
     preprocess = work.preprocess
     pictures = Samples(samples, preprocess)
     rows = [pictures[Draw(n, preprocess.short, mirrored=False, key=n + 1)] for n in range(len(samples))]
-    return Learner(objective, trainer, rows, Collate(preprocess, NAMES, len(samples)))
+    return Learner(compiled, objective, trainer, rows, Collate(preprocess, NAMES, len(samples)))
 
 
 def sgd(parameters: Any) -> torch.optim.Optimizer:
@@ -99,37 +110,50 @@ def sgd(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD([p for p in parameters if p.requires_grad], LR, 0.9, weight_decay=1e-4)
 
 
-def train_case(work: Work, objects: int, device: torch.device) -> Case:
-    """Torchvision's detector as it is shipped, and this library's with its weights; so many objects a picture."""
+def train_case(work: Work, objects: int, device: torch.device, compiled: bool = False) -> Case:
+    """Torchvision's detector as it is shipped, and this library's with its weights, `compiled` too if asked for.
+
+    Each picture has so many objects.
+    """
     keep_freed_memory()  # as training does; in one process torchvision gains by it too
     samples = truths(work.batch, objects, work.size)
     theirs = shipped(work, np.asarray(samples[0].picture)).to(device)
-    full = learner(work, theirs, samples, device, bf16=False)
-    ways = [Way("torchvision", torchvision_step(theirs, samples, device)), Way("rcnn", full.step, wanted=2)]
-    half = learner(work, theirs, samples, device, bf16=True) if computes_bf16(device) else None
-    if half is not None:
-        ways.append(Way("rcnn, bf16", half.step, wanted=3))
-    facts = {"objects": objects * len(samples), "parameters": sum(p.numel() for p in full.objective.parameters())}
-    check = partial(check_losses, theirs, samples, full, half)
-    return Case(f"train, {work}", ways, check, facts)
+    learners = [
+        learner(work, theirs, samples, device, bf16, graphs)
+        for bf16 in (False, True)[: 1 + computes_bf16(device)]
+        for graphs in (False, True)[: 1 + compiled]
+    ]
+    ways = [Way("torchvision", torchvision_step(theirs, samples, device))]
+    ways += [Way(one.name, one.step, wanted=3 if one.trainer.bf16 else 2) for one in learners]
+    facts = {"objects": objects * len(samples), "parameters": sum(p.numel() for p in theirs.parameters())}
+    return Case(f"train, {work}", ways, partial(check_losses, theirs, samples, learners), facts)
 
 
-def check_losses(theirs: Any, samples: Sequence[Sample], full: Learner, half: Learner | None) -> str:
-    """The four losses of the same mini-batch; of half precision, which draws its own, their sum."""
+def check_losses(theirs: Any, samples: Sequence[Sample], learners: Sequence[Learner]) -> str:
+    """The four losses of the same mini-batch; of the other ways, of which half precision draws its own, their sum."""
+    full, *others = learners
     item, objective = full.batch(), full.objective.eval()
     assert isinstance(objective.model, FasterRCNN)
     with torch.no_grad():
         found = objective.model.rpn(objective.model.features(item.batch.images), item.batch, objective.limits)
     expected = learning_alike(theirs, item, found)(*truth_of(samples, item.batch.images.device))
     own = full.losses(item)
-    said = f"{losses_agree(own, expected, 1e-3):.0e}"
-    if half is None:
-        return f"losses to {said}"
-    sums = [float(torch.stack(list(losses.values())).sum()) for losses in (half.losses(item), own)]
+    said = [f"losses to {losses_agree(own, expected, 1e-3):.0e}"]
+    for other in others:
+        began = time.perf_counter()
+        losses = other.losses(item)
+        compiling = f", compiled forward in {time.perf_counter() - began:.0f} s" if other.compiled else ""
+        said.append(f"{other.name} to {_apart(losses, own, HALF if other.trainer.bf16 else 1e-3):.0e}{compiling}")
+    return "; ".join(said)
+
+
+def _apart(losses: dict[str, Tensor], own: dict[str, Tensor], allowed: float) -> float:
+    """By how much two sums of losses differ, as a share; raises AssertionError above `allowed`."""
+    sums = [float(torch.stack(list(each.values())).sum()) for each in (losses, own)]
     apart = abs(sums[0] - sums[1]) / sums[1]
-    if not apart <= HALF:
-        raise AssertionError(f"bf16: the losses differ by {apart:.1%}, allowed {HALF:.0%}")
-    return f"losses to {said} and {apart:.0e}"
+    if not apart <= allowed:
+        raise AssertionError(f"the losses differ by {apart:.1%}, allowed {allowed:.1%}")
+    return apart
 
 
 def truth_of(samples: Sequence[Sample], device: torch.device) -> tuple[list[Tensor], list[dict[str, Tensor]]]:

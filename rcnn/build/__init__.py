@@ -1,7 +1,7 @@
 """From a configuration to objects: the only place that knows both."""
 
 from rcnn.build.model import channels_last, detector, has_weights, preprocess, proposer, resolved
-from rcnn.build.refuse import refuse
+from rcnn.build.refuse import MANY_CANVASES, refuse
 from rcnn.build.training import (
     augment,
     optimizer_settings,
@@ -13,6 +13,7 @@ from rcnn.build.training import (
 )
 
 __all__ = [
+    "MANY_CANVASES",
     "augment",
     "channels_last",
     "detector",

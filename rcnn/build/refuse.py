@@ -10,6 +10,7 @@ SCHEMES = {
     "faster-rcnn": ("auto", "approximate-joint", "4-step", "exact-joint"),
 }
 """Which schemes a method knows; the first is what `auto` stands for, or the only one."""
+MANY_CANVASES = "with input.bucket=exact32 most pictures would be compiled for anew; choose coarse"
 
 
 def refuse(config: Config) -> None:
@@ -17,6 +18,8 @@ def refuse(config: Config) -> None:
     _refuse_scheme(config)
     _refuse_stages(config)
     _refuse_head(config)
+    if config.training.compile and config.input.bucket == "exact32":
+        raise ConfigError(f"training.compile: {MANY_CANVASES}")
 
 
 def _refuse_scheme(config: Config) -> None:

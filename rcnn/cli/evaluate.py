@@ -32,6 +32,7 @@ def evaluate(
     batch: o.Together = 1,
     device: o.Device = "auto",
     precision: o.Precision = "fp32",
+    compile: o.Compile = False,
     proposals: o.ProposalsFile = None,
     max_proposals: o.MaxProposals = None,
     bad_boxes: o.BadBoxes = "drop",
@@ -41,7 +42,7 @@ def evaluate(
 
     Before anything is measured, the truth itself is scored as if it had been predicted: it must reach 1.
     """
-    detector = api.load_named(run, weights, device, precision, max_proposals)
+    detector = api.load_named(run, weights, device, precision, max_proposals, compile)
     dataset = api.read_data(data, bad_boxes, data_format, detector.max_pixels)
     samples = api.evaluation_samples(detector, dataset, split, Path(run), proposals, o.cores())
     steps = iter(track(range(len(samples)), "detecting", console=_console, disable=not _console.is_terminal))

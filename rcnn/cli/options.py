@@ -18,6 +18,12 @@ Precision = Annotated[PrecisionName, typer.Option(help="auto: bf16 where it is f
 ComparedPrecision = Annotated[
     PrecisionName | None, typer.Option(help="As the presets train, and fp32 to measure, unless given.")
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the network first: a minute or more, then faster for many pictures.")
+]
+TrainingCompile = Annotated[
+    bool | None, typer.Option("--compile", help="Compile the network first: minutes, then faster steps.")
+]
 TrainingPrecision = Annotated[PrecisionName | None, typer.Option(help="auto: bf16 where it is fast.")]
 BadBoxes = Annotated[Policy, typer.Option(help="What to do about defective boxes and pictures.")]
 TrainingBadBoxes = Annotated[

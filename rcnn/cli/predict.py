@@ -42,13 +42,14 @@ def predict(
     weights: o.WhichWeights = "best",
     device: o.Device = "auto",
     precision: o.Precision = "fp32",
+    compile: o.Compile = False,
 ) -> int:
     """Find the objects in pictures, and draw them.
 
     A picture that cannot be read is reported and skipped; the others are done, and the exit status is 1.
     """
     files = find_pictures(pictures)
-    detector = api.load_named(run, weights, device, precision, max_proposals)
+    detector = api.load_named(run, weights, device, precision, max_proposals, compile)
     sources = with_proposals(files, detector, proposals)
     names = drawn_names(files)
     make_folder(out, [out / name for name in names.values()], files)

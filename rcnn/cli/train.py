@@ -20,6 +20,7 @@ def train(
     lr: o.Rate = None,
     device: o.Device = "auto",
     precision: o.TrainingPrecision = None,
+    compile: o.TrainingCompile = None,
     seed: o.Seed = None,
     workers: o.Workers = None,
     train_split: o.TrainSplit = None,
@@ -41,7 +42,7 @@ def train(
     out = out or Path("runs") / (data.stem if data.suffix else data.resolve().name)
     begun = resume and not preset_name  # the same command with --resume behind it serves, and so does --resume alone
     base = api.stored_config(out) if begun else preset(preset_name or api.DEFAULT_PRESET)
-    options = training_options(epochs, batch, lr, precision, seed, workers) | size_options(size)
+    options = training_options(epochs, batch, lr, precision, seed, workers, compile) | size_options(size)
     options["training.scheme"] = scheme
     config = override(base, config_file, sets or (), options, OPTIONS)
     prepare = {"train_split": train_split, "val_split": val_split, "backbone_weights": backbone_weights}
@@ -68,9 +69,11 @@ def training_options(
     precision: str | None,
     seed: int | None,
     workers: int | None,
+    compile: bool | None,
 ) -> dict[str, object]:
     """The options of training by the settings that they stand for."""
     given = {"epochs": epochs, "batch": batch, "lr": lr, "precision": precision, "seed": seed, "workers": workers}
+    given |= {"compile": compile}
     return {f"training.{name}": value for name, value in given.items()}
 
 

@@ -14,6 +14,8 @@ from rcnn.data.loader import pad_proposals
 from rcnn.data.picture import MAX_PIXELS, resolve
 from rcnn.data.preprocess import Preprocess, Size
 from rcnn.errors import ConfigError, DataError
+from rcnn.methods import Method
+from rcnn.methods.dense import compile_dense
 from rcnn.proposals.generate import find
 from rcnn.proposals.selective_search import Mode
 from rcnn.sample import Picture, Sample
@@ -86,6 +88,12 @@ class Detector:
         """Class name to its number in the COCO file that the model was trained on; empty for other data."""
         self.incomplete = 0
         """Pictures so far whose detections the cap on candidates may have changed."""
+        self.compiled = False
+
+    def compile(self) -> None:
+        """Have torch.compile make machine code of the network's dense parts; a warning where there is no compiler."""
+        assert isinstance(self.model, Method)
+        self.compiled = compile_dense(self.model, self.device)
 
     def predict(self, pictures: Source | Iterable[Source], batch: int = 1, score: float = 0.0) -> Iterator[Detections]:
         """The detections of each picture in turn, those of a score of at least `score`, `batch` pictures at a time.
@@ -120,7 +128,7 @@ class Detector:
     def batch_of(self, picture: UInt8[np.ndarray, "H W 3"], regions: Float[np.ndarray, "P 4"] | None = None) -> Batch:
         """A picture by itself as the network takes it, with regions in its own pixels where the method needs some."""
         one = _Input(picture, _NO_REGIONS if regions is None else regions)
-        return self._lay_out([one], self.preprocess.canvas(self.preprocess.resized(one.size)))
+        return self._lay_out([one], self.preprocess.canvas(self.preprocess.resized(one.size)), 1)
 
     def _read(self, source: Source) -> _Input | DataError:
         """The picture, and regions in its pixels for a method that needs some."""
@@ -148,18 +156,23 @@ class Detector:
         return found
 
     def _together(self, inputs: Sequence[_Input], canvas: Size) -> list[Detections]:
-        padded = self.detect(self._lay_out(inputs, canvas))
-        self.incomplete += int((~padded.complete).sum())
-        return unpad(padded, self.class_names)
+        count = len(inputs)
+        padded = self.detect(self._lay_out(inputs, canvas, self._room(count)))
+        self.incomplete += int((~padded.complete[:count]).sum())
+        return unpad(padded, self.class_names)[:count]
 
-    def _lay_out(self, inputs: Sequence[_Input], canvas: Size) -> Batch:
-        """The pictures on one canvas, with their regions where the method needs some."""
+    def _room(self, count: int) -> int:
+        """Places for so many pictures: where a graph is made for each number of them, a power of two."""
+        return 1 << (count - 1).bit_length() if self.compiled else count
+
+    def _lay_out(self, inputs: Sequence[_Input], canvas: Size, room: int) -> Batch:
+        """The pictures on one canvas, with their regions where the method needs some, and nothing in places left."""
         sizes = [self.preprocess.resized(one.size) for one in inputs]
-        batch = self.preprocess.lay_out([one.rgb for one in inputs], sizes, canvas, len(inputs))
+        batch = self.preprocess.lay_out([one.rgb for one in inputs], sizes, canvas, room)
         if self.proposer is None:
             return batch
         regions = [one.regions_at(size) for one, size in zip(inputs, sizes, strict=True)]
-        return replace(batch, proposals=pad_proposals(regions, self.proposer.most, len(inputs)))
+        return replace(batch, proposals=pad_proposals(regions, self.proposer.most, room))
 
 
 def _nothing() -> Detections:
