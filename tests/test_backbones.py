@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from rcnn.backbones import NETWORKS, PyramidBackbone, fold_frozen_norm, load_backbone_weights
+from rcnn.backbones import NETWORKS, PyramidBackbone, fold_frozen_norm, load_backbone_weights, settle_norms
 from rcnn.backbones import weights as backbone_weights
 from rcnn.backbones.networks import WEIGHTS, group_norm
-from rcnn.backbones.norm import BATCH_NORMS
+from rcnn.backbones.norm import BATCH_NORMS, FoldedConv2d
 from rcnn.errors import WeightsError
 from rcnn.proposals.rpn import RPNHead
 
@@ -67,6 +67,19 @@ def test_folding_frozen_norms_changes_neither_features_nor_gradients(name):
     assert gradients.keys() == {key for key, p in folded.named_parameters()}
     for key, parameter in folded.named_parameters():
         close(parameter.grad, gradients[key])
+
+
+def test_a_settled_network_gives_the_same_and_holds_plain_convolutions():
+    block = with_lively_norms(
+        nn.Sequential(nn.Conv2d(4, 8, 3, 2, 2, dilation=2, groups=2), nn.BatchNorm2d(8), nn.Conv2d(8, 5, 1))
+    )
+    fold_frozen_norm(block)
+    image = torch.rand(1, 4, 12, 14, dtype=block[0].weight.dtype)
+    expected = block(image)
+    settle_norms(block)
+    assert not [m for m in block.modules() if isinstance(m, FoldedConv2d)]
+    assert torch.equal(block(image), expected)
+    assert not block[0].weight.requires_grad
 
 
 def test_a_convolution_with_a_bias_before_its_norm_is_folded_too():

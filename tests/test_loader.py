@@ -227,3 +227,14 @@ def test_a_data_set_of_ones_own_trains(tmp_path):
     prepared = prepare(data, tmp_path / "run", tiny_config(epochs=1), train_split="mine", val_split="none")
     prepared.training.run()
     assert prepared.training.number == 1
+
+
+def test_batches_that_travel_as_bytes_become_the_same_batches():
+    samples = [shape_sample(str(n)) for n in range(3)]
+    common = (samples, ("disc", "square"), Preprocess(64, 96), 2)
+    cpu = torch.device("cpu")
+    for raw, plain in zip(Batches(*common, raw=True).epoch(1), Batches(*common).epoch(1), strict=True):
+        (batch, targets), (expected, truth) = raw.on(cpu), plain.on(cpu)
+        torch.testing.assert_close(batch.images, expected.images, rtol=0, atol=2e-6)
+        assert torch.equal(batch.sizes, expected.sizes)
+        assert torch.equal(targets.boxes, truth.boxes)

@@ -165,3 +165,19 @@ def test_a_picture_is_resized_as_torch_interpolates(before, after):
         plain = (torch.from_numpy(turned.copy()).permute(2, 0, 1) / 255 - mean) / std
         wanted = torch.nn.functional.interpolate(plain[None], size=after, mode="bilinear", align_corners=False)[0]
         torch.testing.assert_close(prepared(preprocess, turned, after), wanted, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("bucket", ["coarse", "exact32"])
+def test_a_device_lays_out_what_the_processor_does(bucket):
+    preprocess, rng = Preprocess(48, 80, bucket), np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in ((60, 90), (31, 47))]
+    sizes = [preprocess.resized(picture.shape[:2]) for picture in pictures]
+    canvas = preprocess.canvas(sizes[0])
+    expected = preprocess.lay_out(pictures, sizes, canvas, 3)
+    raw = preprocess.pack([picture[:, ::-1] for picture in pictures], sizes, canvas, 3)  # mirrored: not contiguous
+    packed = preprocess.pack(pictures, sizes, canvas, 3).on(torch.device("cpu"))
+    assert sum(picture.numel() for picture in raw.pictures) == sum(picture.size for picture in pictures)
+    torch.testing.assert_close(packed.images, expected.images, rtol=0, atol=2e-6)
+    for name in ("sizes", "original_sizes", "weight"):
+        assert torch.equal(getattr(packed, name), getattr(expected, name))
+    assert packed.images.is_contiguous(memory_format=torch.channels_last)

@@ -59,7 +59,7 @@ def test_the_same_mini_batch_costs_what_torchvision_says_and_gives_its_gradients
     with torch.no_grad():
         found = model.rpn(model.backbone(item.batch.images), item.batch, objective.limits)
     truth = [{"boxes": torch.from_numpy(one.boxes), "labels": labels_of(one)} for one in samples]
-    theirs = learning_alike(theirs, item, found)
+    theirs = learning_alike(theirs, item.targets, found)
     expected = theirs([tensor(one.picture) for one in samples], truth)
     losses = objective(item.batch, item.targets)
     for name, theirs_name in LOSSES.items():

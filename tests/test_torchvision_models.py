@@ -14,7 +14,6 @@ from torchvision.ops import FrozenBatchNorm2d, box_iou
 from torchvision_random import GENERATED, MOBILE, MOBILE_320, NAMES, torchvisions
 
 from rcnn.api import load
-from rcnn.backbones.norm import FoldedConv2d
 from rcnn.bench.calibrated import calibrated, resized, tensor
 from rcnn.compat.torchvision import CONFIGS, WEIGHTS, from_state
 from rcnn.data.preprocess import Preprocess
@@ -119,13 +118,13 @@ def saved(state, path):
 
 
 def first_weight(detector):
-    return next(m for m in detector.model.modules() if isinstance(m, FoldedConv2d)).weight
+    return detector.model.rpn.head.conv[0][0].weight
 
 
 def test_a_file_of_weights_is_loaded(tmp_path):
     theirs = torchvisions(MOBILE_320)
     loaded = load(f"torchvision:{MOBILE_320}", "cpu", weights=saved(theirs.state_dict(), tmp_path / "mine.pth"))
-    assert torch.equal(first_weight(loaded), theirs.backbone.body["0"][0].weight)
+    assert torch.equal(first_weight(loaded), theirs.rpn.head.conv[0][0].weight)
     assert loaded.class_names == NAMES
     assert loaded.preprocess == Preprocess(320, 640, "exact32")
 
@@ -134,7 +133,7 @@ def test_weights_in_the_hubs_cache_are_loaded(hub):
     theirs = torchvisions(MOBILE_320)
     saved(theirs.state_dict(), cached(hub))
     loaded = load(f"torchvision:{MOBILE_320}", "cpu")
-    assert torch.equal(first_weight(loaded), theirs.backbone.body["0"][0].weight)
+    assert torch.equal(first_weight(loaded), theirs.rpn.head.conv[0][0].weight)
 
 
 def refusal(call):

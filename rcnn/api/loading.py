@@ -42,7 +42,7 @@ def load(
         if detector.preprocess.bucket == "exact32":
             raise ConfigError(f"--compile: {build.MANY_CANVASES}")
         detector.compile()
-    return detector
+    return detector.settled()
 
 
 def _read(source: Path | str, where: torch.device, which: Which, weights: Path | str | None, bf16: bool) -> Detector:

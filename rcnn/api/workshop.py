@@ -16,6 +16,7 @@ from rcnn.api.proposals import rpn_proposals
 from rcnn.api.regions import attached
 from rcnn.config import Config
 from rcnn.data.loader import Batches
+from rcnn.data.raw import lays_out
 from rcnn.heads.box_head import SVMHead
 from rcnn.inference.predictor import Detector
 from rcnn.methods import RCNN, FasterRCNN, Method
@@ -192,6 +193,7 @@ class Workshop:
             settings.accumulate,
             settings.clip,
             still(self.model, stage.trains),
+            graphs=settings.compile and self.device.type == "cuda",
         )
 
     def _batches(
@@ -210,6 +212,7 @@ class Workshop:
             shuffle=learning,
             max_pixels=self.config.input.max_pixels,
             proposals=self._most(learning) if most is None else most,
+            raw=lays_out(self.device),
         )
 
     def _most(self, learning: bool) -> int:

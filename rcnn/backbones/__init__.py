@@ -3,7 +3,7 @@
 from rcnn.backbones.classifier import FULLY_CONNECTED, fully_connected, load_fully_connected
 from rcnn.backbones.image_pyramid import ImagePyramid
 from rcnn.backbones.networks import NETWORKS
-from rcnn.backbones.norm import fold_frozen_norm
+from rcnn.backbones.norm import fold_frozen_norm, settle_norms
 from rcnn.backbones.pyramid import PyramidBackbone
 from rcnn.backbones.single import SingleMapBackbone
 from rcnn.backbones.trunk import Trunk
@@ -25,4 +25,5 @@ __all__ = [
     "fully_connected",
     "load_backbone_weights",
     "load_fully_connected",
+    "settle_norms",
 ]

@@ -39,6 +39,23 @@ class FoldedConv2d(nn.Conv2d):
         weight = self.weight * self.scale[:, None, None, None]
         return F.conv2d(x, weight, self.shift, self.stride, self.padding, self.dilation, self.groups)
 
+    def settled(self) -> nn.Conv2d:
+        """The same convolution with its weight scaled once and for all: for a network that does not learn any more."""
+        sides: Any = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
+        shape: Any = (self.in_channels, self.out_channels, *sides)
+        conv = nn.Conv2d(*shape)
+        conv.weight = nn.Parameter(self.weight.detach() * self.scale[:, None, None, None], requires_grad=False)
+        conv.bias = nn.Parameter(self.shift.detach().clone(), requires_grad=False)
+        return conv
+
+
+def settle_norms(network: nn.Module) -> None:
+    """Replace, in place, each `FoldedConv2d` of a network by a plain convolution that gives the same numbers."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, FoldedConv2d):
+                setattr(parent, name, child.settled())
+
 
 def fold_frozen_norm(network: nn.Module) -> None:
     """Replace, in place, each batch norm that directly follows a convolution by a `FoldedConv2d`.

@@ -13,10 +13,10 @@ from torchvision.transforms.functional import pil_to_tensor
 from rcnn.bench.agreement import near
 from rcnn.bench.harness import Case, Way
 from rcnn.bench.pictures import jpegs
-from rcnn.data.loader import Collate, Draw, Samples, TruthBatch
+from rcnn.data.loader import Collate, Draw, Samples
 from rcnn.data.preprocess import Preprocess
 from rcnn.sample import Sample
-from rcnn.structures import to_device
+from rcnn.structures import Batch
 
 SIZES = ((480, 640), (960, 1280))
 """Of the files."""
@@ -41,12 +41,12 @@ def load_case(files: Sequence[Path], size: tuple[int, int], preprocess: Preproce
     def theirs() -> Tensor:
         return transform([_tensor(file).to(device) for file in files])[0].tensors
 
-    def ours() -> TruthBatch:
+    def ours() -> Batch:
         batch = collate([rows[draw] for draw in draws])
-        return TruthBatch(to_device(batch.batch, device), batch.targets, batch.indices)
+        return batch.on(device)[0]
 
     def check() -> str:
-        return f"{near(ours().batch.images, theirs(), 1e-5, 'pixels'):.0e}"
+        return f"{near(ours().images, theirs(), 1e-5, 'pixels'):.0e}"
 
     name = f"load, {len(files)} files of {size[0]} x {size[1]}"
     ways = (Way("torchvision transform", theirs), Way("rcnn", ours, wanted=2))

@@ -135,7 +135,7 @@ def detector_of(work: Work, theirs: Any, device: torch.device, bf16: bool, compi
     detector = Detector(model, work.preprocess, class_names, device, bf16)
     if compiled:
         detector.compile()
-    return detector
+    return detector.settled()
 
 
 def found(detector: Detector, pictures: Sequence[Picture]) -> list[Detections]:

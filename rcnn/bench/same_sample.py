@@ -12,7 +12,6 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from rcnn.bench.agreement import near
-from rcnn.data.loader import TruthBatch
 from rcnn.matching import draws, sample
 from rcnn.structures import Proposals, Targets
 
@@ -57,15 +56,15 @@ class SameSample:
         return positive, negative
 
 
-def learning_alike(theirs: Any, item: TruthBatch, found: Proposals) -> Any:
+def learning_alike(theirs: Any, targets: Targets, found: Proposals) -> Any:
     """A copy of torchvision's model as it trains, but with frozen norms, with the regions of `found` and the
-    mini-batches that this library draws from a batch. Regions that are not its own too raise AssertionError."""
+    mini-batches that this library draws of some targets. Regions that are not its own too raise AssertionError."""
     theirs = copy.deepcopy(theirs).train()
     for norm in (m for m in theirs.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.eval()
     rpn, heads, places = theirs.rpn, theirs.roi_heads, found.boxes.shape[1]
-    rpn.fg_bg_sampler = SameSample(item.targets, 1, rpn.fg_bg_sampler)
-    heads.fg_bg_sampler = SameSample(item.targets, 2, heads.fg_bg_sampler, places)
+    rpn.fg_bg_sampler = SameSample(targets, 1, rpn.fg_bg_sampler)
+    heads.fg_bg_sampler = SameSample(targets, 2, heads.fg_bg_sampler, places)
     regions = [boxes[valid] for boxes, valid in zip(found.boxes, found.valid, strict=True)]
     own_filter = rpn.filter_proposals
 

@@ -21,11 +21,12 @@ from rcnn.bench.pictures import photo
 from rcnn.bench.predict import Work, shipped
 from rcnn.bench.same_sample import learning_alike, losses_agree
 from rcnn.compat.torchvision import CONFIGS, from_state
-from rcnn.data.loader import Collate, Draw, Drawn, Samples, TruthBatch
+from rcnn.data.loader import Collate, Draw, Drawn, Samples
+from rcnn.data.raw import lays_out
 from rcnn.methods import FasterRCNN
 from rcnn.methods.dense import compile_dense, missing_compiler
 from rcnn.sample import Sample
-from rcnn.structures import to_device
+from rcnn.structures import Batch, Targets
 from rcnn.training.loop import Progress, Trainer
 from rcnn.training.memory import keep_freed_memory
 from rcnn.training.objectives import JointObjective
@@ -71,20 +72,18 @@ class Learner:
         """Of the way."""
         return f"rcnn{', bf16' if self.trainer.bf16 else ''}{', compiled' if self.compiled else ''}"
 
-    def batch(self) -> TruthBatch:
+    def batch(self) -> tuple[Batch, Targets]:
         """The pictures laid out, on the device."""
-        item = self.collate(list(self.rows))
-        batch, targets = to_device((item.batch, item.targets), self.trainer.device)
-        return TruthBatch(batch, targets, item.indices)
+        return self.collate(list(self.rows)).on(self.trainer.device)
 
     def step(self) -> None:
         """As `rcnn train` does it."""
         self.trainer.run([self.collate(list(self.rows))], 1, Progress(), lambda *_: False)
 
-    def losses(self, item: TruthBatch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, targets: Targets) -> dict[str, Tensor]:
         """Of a batch."""
         with torch.autocast(self.trainer.device.type, torch.bfloat16, enabled=self.trainer.bf16):
-            return self.objective(item.batch, item.targets)
+            return self.objective(batch, targets)
 
 
 def learner(
@@ -102,7 +101,7 @@ def learner(
     preprocess = work.preprocess
     pictures = Samples(samples, preprocess)
     rows = [pictures[Draw(n, preprocess.short, mirrored=False, key=n + 1)] for n in range(len(samples))]
-    return Learner(compiled, objective, trainer, rows, Collate(preprocess, NAMES, len(samples)))
+    return Learner(compiled, objective, trainer, rows, Collate(preprocess, NAMES, len(samples), raw=lays_out(device)))
 
 
 def sgd(parameters: Any) -> torch.optim.Optimizer:
@@ -132,16 +131,16 @@ def train_case(work: Work, objects: int, device: torch.device, compiled: bool = 
 def check_losses(theirs: Any, samples: Sequence[Sample], learners: Sequence[Learner]) -> str:
     """The four losses of the same mini-batch; of the other ways, of which half precision draws its own, their sum."""
     full, *others = learners
-    item, objective = full.batch(), full.objective.eval()
+    (batch, targets), objective = full.batch(), full.objective.eval()
     assert isinstance(objective.model, FasterRCNN)
     with torch.no_grad():
-        found = objective.model.rpn(objective.model.features(item.batch.images), item.batch, objective.limits)
-    expected = learning_alike(theirs, item, found)(*truth_of(samples, item.batch.images.device))
-    own = full.losses(item)
+        found = objective.model.rpn(objective.model.features(batch.images), batch, objective.limits)
+    expected = learning_alike(theirs, targets, found)(*truth_of(samples, batch.images.device))
+    own = full.losses(batch, targets)
     said = [f"losses to {losses_agree(own, expected, 1e-3):.0e}"]
     for other in others:
         began = time.perf_counter()
-        losses = other.losses(item)
+        losses = other.losses(batch, targets)
         compiling = f", compiled forward in {time.perf_counter() - began:.0f} s" if other.compiled else ""
         said.append(f"{other.name} to {_apart(losses, own, HALF if other.trainer.bf16 else 1e-3):.0e}{compiling}")
     return "; ".join(said)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rcnn.data.picture import MAX_PIXELS, RGB, picture_size, resolve
-from rcnn.data.preprocess import Preprocess, Size
+from rcnn.data.preprocess import Preprocess
+from rcnn.data.raw import RawBatch, Size, on_device
 from rcnn.errors import DataError
 from rcnn.sample import Sample
-from rcnn.structures import Batch, Proposals, Targets
+from rcnn.structures import Batch, Proposals, Targets, to_device
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,22 @@ class Draw:
 class TruthBatch:
     """A batch with its truth and the samples' places in the data set."""
 
-    batch: Batch
+    batch: Batch | RawBatch
     targets: Targets
     indices: tuple[int, ...]
 
+    def on(self, device: torch.device) -> tuple[Batch, Targets]:
+        """What an objective takes, on a device."""
+        return on_device(self.batch, device), to_device(self.targets, device)
+
     def pin_memory(self) -> "TruthBatch":
         """The same in page-locked memory: what torch's loader calls so that copies to a GPU need not wait."""
-        batch, targets = pytree.tree_map_only(torch.Tensor, torch.Tensor.pin_memory, (self.batch, self.targets))
-        return TruthBatch(batch, targets, self.indices)
+        batch = self.batch.pin_memory() if isinstance(self.batch, RawBatch) else _pinned(self.batch)
+        return TruthBatch(batch, _pinned(self.targets), self.indices)
+
+
+def _pinned(tree: Any) -> Any:
+    return pytree.tree_map_only(torch.Tensor, torch.Tensor.pin_memory, tree)
 
 
 Drawn = tuple[Draw, RGB, Size, Sample]
@@ -157,20 +167,24 @@ class Collate:
     """Puts pictures on their canvas, and their truth beside them; incomplete batches are filled up.
 
     `proposals` is the most regions from outside the network that a picture has; 0 for a method that needs none.
+    `raw` leaves the pictures as they are, for a device that lays them out.
     """
 
-    def __init__(self, preprocess: Preprocess, class_names: Sequence[str], batch: int, proposals: int = 0) -> None:
+    def __init__(
+        self, preprocess: Preprocess, class_names: Sequence[str], batch: int, proposals: int = 0, raw: bool = False
+    ) -> None:
         self.preprocess = preprocess
         self.labels = {name: number for number, name in enumerate(class_names, start=1)}
         self.batch = batch
         self.proposals = proposals
+        self.raw = raw
 
     def __call__(self, rows: list[Drawn]) -> TruthBatch:
         draws, pictures, sizes, samples = zip(*rows, strict=True)
         canvas = self.preprocess.canvas(sizes[0], draws[0].short)
-        batch = self.preprocess.lay_out(pictures, sizes, canvas, self.batch)
-        if self.proposals:
-            batch = replace(batch, proposals=pad_proposals([s.regions for s in samples], self.proposals, self.batch))
+        proposals = pad_proposals([s.regions for s in samples], self.proposals, self.batch) if self.proposals else None
+        make = self.preprocess.pack if self.raw else self.preprocess.lay_out
+        batch = with_proposals(make(pictures, sizes, canvas, self.batch), proposals)
         targets = make_targets(samples, self.labels, [draw.key for draw in draws], self.batch)
         return TruthBatch(batch, targets, tuple(draw.index for draw in draws))
 
@@ -216,6 +230,13 @@ def pad_proposals(regions: Sequence[Float[np.ndarray, "_ 4"]], most: int, count:
     return Proposals(boxes, valid * torch.linspace(1, 0.5, places), valid)
 
 
+def with_proposals(batch: Batch | RawBatch, proposals: Proposals | None) -> Batch | RawBatch:
+    """A batch with its regions from outside."""
+    if isinstance(batch, RawBatch):
+        return replace(batch, rest=replace(batch.rest, proposals=proposals))
+    return replace(batch, proposals=proposals)
+
+
 class Batches:
     """The batches of a data set, epoch after epoch, prepared by `workers` processes (0: by this one)."""
 
@@ -231,6 +252,7 @@ class Batches:
         shuffle: bool = True,
         max_pixels: int = MAX_PIXELS,
         proposals: int = 0,
+        raw: bool = False,
     ) -> None:
         check_class_names(samples, class_names)
         self.samples = samples
@@ -238,7 +260,7 @@ class Batches:
         self.loader: DataLoader[TruthBatch] = DataLoader(
             Samples(samples, preprocess, max_pixels),  # type: ignore[arg-type]
             batch_sampler=self.sampler,
-            collate_fn=Collate(preprocess, class_names, batch, proposals),
+            collate_fn=Collate(preprocess, class_names, batch, proposals, raw),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),

@@ -8,12 +8,11 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from torch import Tensor
 
+from rcnn.data.raw import RawBatch, Size
 from rcnn.data.resize import resize
 from rcnn.structures import Batch
-
-Size = tuple[int, int]
-"""Height and width, in pixels."""
 
 Bucket = Literal["coarse", "exact32"]
 
@@ -57,21 +56,36 @@ class Preprocess:
 
         Channels last, which is what the processors' convolutions want; written once, where it is read.
         """
-        images, shown = torch.empty(count, *canvas, 3), torch.full((count, 2), 32)
+        images = torch.empty(count, *canvas, 3)
         for place, (picture, size) in enumerate(zip(pictures, sizes, strict=True)):
             resize(picture, size, self._levels(), images[place].numpy())
-            shown[place] = torch.tensor(size)
         images[len(pictures) :] = 0
-        originals = shown.clone()
-        for place, picture in enumerate(pictures):
-            originals[place] = torch.tensor(picture.shape[:2])
-        weight = (torch.arange(count) < len(pictures)).float()
-        return Batch(images.permute(0, 3, 1, 2), shown, originals, weight)
+        return _batch(images.permute(0, 3, 1, 2), pictures, sizes)
+
+    def pack(
+        self, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size], canvas: Size, count: int
+    ) -> RawBatch:
+        """The same batch with its pictures as they are, to be laid out on another device."""
+        raw = tuple(torch.from_numpy(np.ascontiguousarray(picture)) for picture in pictures)
+        rest = _batch(torch.zeros(count, 3, 0, 0), pictures, sizes)
+        return RawBatch(raw, tuple(sizes), canvas, self.mean, self.std, rest)
 
     def _levels(self) -> Float[np.ndarray, "256 3"]:
         """What the 256 levels of red, green and blue are to the network."""
         mean, std = (np.array(values, np.float32) for values in (self.mean, self.std))
         return (np.arange(256, dtype=np.float32)[:, None] / np.float32(255) - mean) / std
+
+
+def _batch(
+    images: Float[Tensor, "B 3 H W"], pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size]
+) -> Batch:
+    """Images with the sizes of the pictures in the first places; the others count nothing."""
+    count = len(images)
+    shown = torch.full((count, 2), 32)
+    originals = shown.clone()
+    for place, (picture, size) in enumerate(zip(pictures, sizes, strict=True)):
+        shown[place], originals[place] = torch.tensor(size), torch.tensor(picture.shape[:2])
+    return Batch(images, shown, originals, (torch.arange(count) < len(pictures)).float())
 
 
 def _up32(side: float) -> int:

@@ -1,6 +1,6 @@
 """A trained model and all that belongs to it, ready for pictures."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -10,12 +10,15 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import nn
 
+from rcnn.backbones import settle_norms
 from rcnn.data.loader import pad_proposals
 from rcnn.data.picture import MAX_PIXELS, resolve
-from rcnn.data.preprocess import Preprocess, Size
+from rcnn.data.preprocess import Preprocess
+from rcnn.data.raw import Size, lays_out, on_device
 from rcnn.errors import ConfigError, DataError
 from rcnn.methods import Method
 from rcnn.methods.dense import compile_dense
+from rcnn.methods.graphs import Graphed
 from rcnn.proposals.generate import find
 from rcnn.proposals.selective_search import Mode
 from rcnn.sample import Picture, Sample
@@ -89,11 +92,24 @@ class Detector:
         self.incomplete = 0
         """Pictures so far whose detections the cap on candidates may have changed."""
         self.compiled = False
+        self._run: Callable[[Batch], PaddedDetections] = self._forward
+
+    def settled(self) -> "Detector":
+        """This detector, whose network will not learn any more: frozen norms are multiplied into its weights."""
+        settle_norms(self.model)
+        return self
 
     def compile(self) -> None:
-        """Have torch.compile make machine code of the network's dense parts; a warning where there is no compiler."""
+        """Have torch.compile make machine code of the network's dense parts; a warning where there is no compiler.
+
+        On a GPU the whole forward pass then runs as a CUDA graph, one for each canvas and number of pictures. The
+        weights become part of the machine code: they must not change afterwards.
+        """
         assert isinstance(self.model, Method)
-        self.compiled = compile_dense(self.model, self.device)
+        settle_norms(self.model)
+        self.compiled = compile_dense(self.model, self.device, settled=True)
+        if self.device.type == "cuda":
+            self._run = Graphed(self._forward)
 
     def predict(self, pictures: Source | Iterable[Source], batch: int = 1, score: float = 0.0) -> Iterator[Detections]:
         """The detections of each picture in turn, those of a score of at least `score`, `batch` pictures at a time.
@@ -122,8 +138,11 @@ class Detector:
     def detect(self, batch: Batch) -> PaddedDetections:
         """The detections of a batch that is laid out already."""
         self.model.eval()
+        return self._run(to_device(batch, self.device))
+
+    def _forward(self, batch: Batch) -> PaddedDetections:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.model(to_device(batch, self.device))
+            return self.model(batch)
 
     def batch_of(self, picture: UInt8[np.ndarray, "H W 3"], regions: Float[np.ndarray, "P 4"] | None = None) -> Batch:
         """A picture by itself as the network takes it, with regions in its own pixels where the method needs some."""
@@ -168,7 +187,9 @@ class Detector:
     def _lay_out(self, inputs: Sequence[_Input], canvas: Size, room: int) -> Batch:
         """The pictures on one canvas, with their regions where the method needs some, and nothing in places left."""
         sizes = [self.preprocess.resized(one.size) for one in inputs]
-        batch = self.preprocess.lay_out([one.rgb for one in inputs], sizes, canvas, room)
+        pictures = [one.rgb for one in inputs]
+        make = self.preprocess.pack if lays_out(self.device) else self.preprocess.lay_out
+        batch = on_device(make(pictures, sizes, canvas, room), self.device)
         if self.proposer is None:
             return batch
         regions = [one.regions_at(size) for one, size in zip(inputs, sizes, strict=True)]

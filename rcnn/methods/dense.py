@@ -19,10 +19,11 @@ GRAPHS = 64
 _log = logging.getLogger(__name__)
 
 
-def compile_dense(model: Method, device: torch.device) -> bool:
+def compile_dense(model: Method, device: torch.device, settled: bool = False) -> bool:
     """Compile a network's dense parts, in place: parameters keep their names. It takes place when each is first used.
 
-    Where there is no compiler nothing changes but a warning, and False is returned.
+    With `settled` weights become part of the machine code, laid out as it wants them, and must not change. Where there
+    is no compiler nothing changes but a warning, and False is returned.
     """
     reason = missing_compiler(device.type)
     if reason is not None:
@@ -30,7 +31,7 @@ def compile_dense(model: Method, device: torch.device) -> bool:
         return False
     torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
     for part in dense_parts(model):
-        part.compile(dynamic=False)
+        part.compile(dynamic=False, options={"freezing": settled})
     return True
 
 

@@ -12,7 +12,6 @@ from rcnn.data.loader import Batches
 from rcnn.heads.box_head import flat
 from rcnn.methods import Method
 from rcnn.sample import Sample
-from rcnn.structures import to_device
 from rcnn.training.features import FeatureFile
 from rcnn.training.regions import Regions
 
@@ -41,7 +40,8 @@ def extract(
     width = file.all_pooled.shape[1]  # 0 where no regressors are asked for
     began = time.perf_counter()
     for picture, item in enumerate(batches.epoch(0, begin), start=begin):
-        images, boxes = to_device((item.batch.images, item.batch.regions.boxes), device)
+        batch, _ = item.on(device)
+        images, boxes = batch.images, batch.regions.boxes
         rows = torch.from_numpy(file.pooled_rows(picture)).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             parts = list(_described(model, images, boxes[:, : len(file.vectors(picture))], rows, width, chunk))

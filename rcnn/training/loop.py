@@ -4,14 +4,18 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from rcnn.data.loader import TruthBatch
 from rcnn.errors import TrainingError
-from rcnn.structures import to_device
+from rcnn.methods.graphs import Capture, CUDACapture, Graphed
+from rcnn.structures import Batch, Targets
 from rcnn.training.optim import Schedule
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -54,6 +58,13 @@ class Trainer:
     clip: float = 0.0
     still: Sequence[nn.Module] = ()
     """Parts of the objective in which nothing trains: their norms keep their statistics."""
+    graphs: bool = False
+    """Whether forward and backward pass are CUDA graphs."""
+
+    def __post_init__(self) -> None:
+        self._learn: Callable[[Batch, Targets, Tensor], dict[str, Tensor]] = self._pass
+        if self.graphs:
+            self._learn = Graphed(self._pass, keeping_gradients(self.objective, CUDACapture()))
 
     def run(self, batches: Iterable[TruthBatch], total: int, progress: Progress, on_step: OnStep) -> bool:
         """Go through the rest of an epoch of `total` batches; False if asked to stop before its end.
@@ -86,12 +97,16 @@ class Trainer:
         return self.lr * self.schedule.factor(step)
 
     def _backward(self, item: TruthBatch, parts: int) -> dict[str, Tensor]:
-        batch, targets = to_device((item.batch, item.targets), self.device)
+        batch, targets = item.on(self.device)
+        share = torch.full((), 1 / parts, device=self.device)
+        return self._learn(batch, targets, share)
+
+    def _pass(self, batch: Batch, targets: Targets, share: Tensor) -> dict[str, Tensor]:
+        """The losses of a batch; `share` of their gradient is added to that of the weights."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             losses: dict[str, Tensor] = self.objective(batch, targets)
-        total = torch.stack(list(losses.values())).sum() / parts
-        total.backward()
-        return losses
+        (torch.stack(list(losses.values())).sum() * share).backward()
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def _count(self, progress: Progress, losses: dict[str, Tensor], item: TruthBatch) -> None:
         values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))  # one wait for the device
@@ -112,7 +127,24 @@ class Trainer:
             if not math.isfinite(norm):  # a finite loss can have an infinite slope
                 raise BadLossError(progress, "the gradient's norm", norm, item.indices)
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad(set_to_none=not self.graphs)  # graphs write where the gradients were
+
+
+def keeping_gradients(objective: nn.Module, capture: Capture[T]) -> Capture[T]:
+    """A capture of work that adds to the gradients of an objective: they come out of it as they went in."""
+
+    def keeping(work: Callable[[], T]) -> tuple[Callable[[], object], T]:
+        parameters = [p for p in objective.parameters() if p.requires_grad]
+        before = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        captured = capture(work)
+        for parameter, gradient in zip(parameters, before, strict=True):
+            assert parameter.grad is not None
+            parameter.grad.copy_(gradient)
+        return captured
+
+    return keeping
 
 
 class BadLossError(TrainingError):
@@ -132,7 +164,7 @@ def validation_losses(
     sums: dict[str, float] = {}
     pictures = 0
     for item in batches:
-        losses = objective(*to_device((item.batch, item.targets), device))
+        losses = objective(*item.on(device))
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise BadLossError(progress, f"validation loss {name}", float(value), item.indices)

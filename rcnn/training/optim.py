@@ -41,9 +41,10 @@ def make_optimizer(
         {"params": params, "factor": factor, "lr": factor * settings.lr, "weight_decay": decay}
         for (factor, decay), params in groups.items()
     ]
+    fused = {parameter.device.type for own in groups.values() for parameter in own} <= {"cpu", "cuda"}
     if settings.name == "adamw":
-        return torch.optim.AdamW(rows, settings.lr)
-    return torch.optim.SGD(rows, settings.lr, settings.momentum)
+        return torch.optim.AdamW(rows, settings.lr, fused=fused)
+    return torch.optim.SGD(rows, settings.lr, settings.momentum, fused=fused)
 
 
 def _rate_and_decay(name: str, settings: OptimizerSettings) -> tuple[float, float]:
