@@ -116,7 +116,7 @@ SMALL = {
     "roi_align": lambda: roi_align_cases(CPU, 20, 8),
     "roi_pool": lambda: roi_pool_cases(CPU, 20, 8),
     "spp": lambda: spp_cases(CPU, 5, 8),
-    "train": lambda: [train_case(Work(MOBILE_320, (96, 128), batch=2), 3, CPU)],
+    "train": lambda: [train_case(Work(MOBILE_320, (96, 128), batch=2), 3, {}, CPU)],
     "predict": lambda: [predict_case(Work(MOBILE_320, (320, 480), batch=2), {}, CPU)],
 }
 

@@ -9,26 +9,26 @@ import torch
 
 from rcnn.bench.evaluate import evaluate_case, made_up
 from rcnn.bench.harness import Case, Closing, Row
-from rcnn.bench.predict import Work, predict_case
+from rcnn.bench.predict import MOBILE, Work, predict_case
 from rcnn.bench.train import train_case
 
-MOBILE = Work("fasterrcnn_mobilenet_v3_large_320_fpn", (320, 480))
+SMALL = Work(MOBILE, (320, 480))
 LINEAR = 1.3
 """The largest power of size that still passes for growth in proportion: small sizes do not fill the processor."""
 
 
 def _by_area(megapixels: int) -> Work:
-    return replace(MOBILE, size=(320 * megapixels, 480 * megapixels), short=320 * megapixels)
+    return replace(SMALL, size=(320 * megapixels, 480 * megapixels), short=320 * megapixels)
 
 
 AXES: Mapping[str, tuple[Sequence[int], Callable[[int, torch.device], Case]]] = {
     "sides of the picture, times 320 x 480": ((1, 2, 3, 4), lambda n, device: predict_case(_by_area(n), {}, device)),
-    "proposals": ((150, 300, 600, 1200), lambda n, device: predict_case(replace(MOBILE, regions=n), {}, device)),
-    "pictures at once": ((1, 2, 4, 8), lambda n, device: predict_case(replace(MOBILE, batch=n), {}, device)),
-    "classes": ((20, 80, 320, 1280), lambda n, device: predict_case(replace(MOBILE, classes=n), {}, device)),
+    "proposals": ((150, 300, 600, 1200), lambda n, device: predict_case(replace(SMALL, regions=n), {}, device)),
+    "pictures at once": ((1, 2, 4, 8), lambda n, device: predict_case(replace(SMALL, batch=n), {}, device)),
+    "classes": ((20, 80, 320, 1280), lambda n, device: predict_case(replace(SMALL, classes=n), {}, device)),
     "true boxes of a picture": (
         (4, 16, 64, 256),
-        lambda n, device: train_case(replace(MOBILE, batch=2), n, device),
+        lambda n, device: train_case(replace(SMALL, batch=2), n, {}, device),
     ),
     "pictures that are evaluated": ((100, 200, 400, 800), lambda n, device: evaluate_case(*made_up(n, 20))),
 }

@@ -4,8 +4,8 @@ A step is what training repeats but for decoding: laying out, forward, backward,
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from rcnn.bench.calibrated import tensor
 from rcnn.bench.harness import Case, Way
 from rcnn.bench.ops import random_boxes, seeded
 from rcnn.bench.pictures import photo
-from rcnn.bench.predict import Work, shipped
+from rcnn.bench.predict import MOBILE, RESNET, Work, as_measured, precisions, shipped
 from rcnn.bench.same_sample import learning_alike, losses_agree
 from rcnn.compat.torchvision import CONFIGS, from_state
 from rcnn.data.loader import Collate, Draw, Drawn, Samples
@@ -32,10 +32,13 @@ from rcnn.training.memory import keep_freed_memory
 from rcnn.training.objectives import JointObjective
 from rcnn.training.optim import Schedule
 from rcnn.training.schemes import Learn
-from rcnn.training.session import computes_bf16
 
-WORK = Work("fasterrcnn_mobilenet_v3_large_320_fpn", (320, 480), batch=8)
-NAMES = tuple(f"class {number}" for number in range(1, WORK.classes + 1))
+RACES: Mapping[str, tuple[Work, Mapping[str, float]]] = {
+    "cpu": (Work(MOBILE, (320, 480), batch=8), {"fp32": 2, "bf16": 3}),
+    "cuda": (Work(RESNET, (800, 1333), batch=16), {"bf16": 4}),
+}
+"""By device; how many times as fast each precision shall be. On a GPU torchvision runs in bf16 too, channels last."""
+NAMES = tuple(f"class {number}" for number in range(1, RACES["cpu"][0].classes + 1))
 LR = 1e-6
 """So little that the network stays as it is while it is measured."""
 HALF = 0.05
@@ -44,7 +47,8 @@ HALF = 0.05
 
 def cases(device: torch.device) -> Iterator[Case]:
     """Eight pictures a step."""
-    yield train_case(WORK, 7, device, compiled=missing_compiler(device.type) is None)
+    work, wanted = RACES.get(device.type, RACES["cpu"])
+    yield train_case(work, 7, wanted, device, compiled=missing_compiler(device.type) is None)
 
 
 def truths(pictures: int, objects: int, size: tuple[int, int]) -> list[Sample]:
@@ -97,7 +101,8 @@ def learner(
     objective = stage.objective
     assert isinstance(objective, JointObjective)
     optimizer = sgd(objective.parameters())
-    trainer = Trainer(objective, optimizer, Schedule(1, 0, ()), LR, device, bf16)
+    graphs = compiled and device.type == "cuda"
+    trainer = Trainer(objective, optimizer, Schedule(1, 0, ()), LR, device, bf16, graphs=graphs)
     preprocess = work.preprocess
     pictures = Samples(samples, preprocess)
     rows = [pictures[Draw(n, preprocess.short, mirrored=False, key=n + 1)] for n in range(len(samples))]
@@ -109,28 +114,30 @@ def sgd(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD([p for p in parameters if p.requires_grad], LR, 0.9, weight_decay=1e-4)
 
 
-def train_case(work: Work, objects: int, device: torch.device, compiled: bool = False) -> Case:
+def train_case(
+    work: Work, objects: int, wanted: Mapping[str, float], device: torch.device, compiled: bool = False
+) -> Case:
     """Torchvision's detector as it is shipped, and this library's with its weights, `compiled` too if asked for.
 
     Each picture has so many objects.
     """
     keep_freed_memory()  # as training does; in one process torchvision gains by it too
     samples = truths(work.batch, objects, work.size)
-    theirs = shipped(work, np.asarray(samples[0].picture)).to(device)
+    theirs = as_measured(shipped(work, np.asarray(samples[0].picture)), device)
     learners = [
         learner(work, theirs, samples, device, bf16, graphs)
-        for bf16 in (False, True)[: 1 + computes_bf16(device)]
+        for bf16 in precisions(device)
         for graphs in (False, True)[: 1 + compiled]
     ]
     ways = [Way("torchvision", torchvision_step(theirs, samples, device))]
-    ways += [Way(one.name, one.step, wanted=3 if one.trainer.bf16 else 2) for one in learners]
+    ways += [Way(one.name, one.step, wanted.get("bf16" if one.trainer.bf16 else "fp32")) for one in learners]
     facts = {"objects": objects * len(samples), "parameters": sum(p.numel() for p in theirs.parameters())}
     return Case(f"train, {work}", ways, partial(check_losses, theirs, samples, learners), facts)
 
 
 def check_losses(theirs: Any, samples: Sequence[Sample], learners: Sequence[Learner]) -> str:
-    """The four losses of the same mini-batch; of the other ways, of which half precision draws its own, their sum."""
-    full, *others = learners
+    """The four losses of the same mini-batch in single precision; of the other ways, their sum."""
+    full, others = _single(learners[0]), [one for one in learners if one.compiled or one.trainer.bf16]
     (batch, targets), objective = full.batch(), full.objective.eval()
     assert isinstance(objective.model, FasterRCNN)
     with torch.no_grad():
@@ -144,6 +151,11 @@ def check_losses(theirs: Any, samples: Sequence[Sample], learners: Sequence[Lear
         compiling = f", compiled forward in {time.perf_counter() - began:.0f} s" if other.compiled else ""
         said.append(f"{other.name} to {_apart(losses, own, HALF if other.trainer.bf16 else 1e-3):.0e}{compiling}")
     return "; ".join(said)
+
+
+def _single(one: Learner) -> Learner:
+    """The same network in single precision."""
+    return replace(one, trainer=replace(one.trainer, bf16=False, graphs=False), compiled=False)
 
 
 def _apart(losses: dict[str, Tensor], own: dict[str, Tensor], allowed: float) -> float:
@@ -169,7 +181,8 @@ def torchvision_step(theirs: Any, samples: Sequence[Sample], device: torch.devic
     optimizer = sgd(theirs.parameters())
 
     def step() -> None:
-        losses = theirs.train()(pictures, truth)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            losses = theirs.train()(pictures, truth)
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()

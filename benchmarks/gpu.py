@@ -1,0 +1,128 @@
+"""All that is said of GPUs, verified and measured in one go on the GPU of this machine.
+
+Kernels against their references; no wait for the device in a forward pass, nor in that of training; then `rcnn bench`
+against torchvision in bf16. Each part is written down when it is done, so that an end by the clock keeps the others.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from rcnn.bench.pictures import photo
+from rcnn.bench.predict import RESNET, Work, as_measured, detector_of, shipped
+from rcnn.bench.train import learner, truths
+from rcnn.methods import Method
+
+ROOT = Path(__file__).parents[1]
+CUDA = torch.device("cuda")
+SMALL = Work(RESNET, (400, 608), batch=2)
+
+
+def waits_in_prediction() -> str | None:
+    """What waits for the device between a batch that is there and its padded detections; None where nothing does."""
+    pictures = [photo(*SMALL.size, seed=1)]
+    detector = detector_of(SMALL, as_measured(shipped(SMALL, pictures[0]), CUDA), CUDA, bf16=True)
+    batch = detector.batch_of(pictures[0])
+    detector.detect(batch)
+    return refusal(lambda: detector.detect(batch))
+
+
+def waits_in_training() -> str | None:
+    """The same between a batch and its losses, and their gradients."""
+    samples = truths(SMALL.batch, 7, SMALL.size)
+    theirs = as_measured(shipped(SMALL, photo(*SMALL.size, seed=0)), CUDA)
+    one = learner(SMALL, theirs, samples, CUDA, bf16=True, compiled=False)
+    batch, targets = one.batch()
+
+    def work() -> None:
+        torch.stack(list(one.losses(batch, targets).values())).sum().backward()
+
+    work()
+    return refusal(work)
+
+
+def refusal(work: Callable[[], object]) -> str | None:
+    """The first wait for the device, if work waits."""
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        work()
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return None
+
+
+def fullgraph() -> str | None:
+    """Whether the whole forward pass compiles as one graph, with the same detections."""
+    pictures = [photo(*SMALL.size, seed=1)]
+    detector = detector_of(SMALL, as_measured(shipped(SMALL, pictures[0]), CUDA), CUDA, bf16=False)
+    model, batch = detector.model, detector.batch_of(pictures[0])
+    assert isinstance(model, Method)
+    with torch.inference_mode():
+        expected, found = model(batch), torch.compile(model, fullgraph=True, dynamic=False)(batch)
+    near = torch.isclose(found.scores, expected.scores, atol=1e-3).float().mean()
+    return None if near > 0.98 else f"only {float(near):.0%} of the scores are the same"
+
+
+CHECKS = {"waits in prediction": waits_in_prediction, "waits in training": waits_in_training, "one graph": fullgraph}
+
+
+def run(words: Sequence[str], until: float) -> str:
+    """A command's end: `passed`, `failed`, or `out of time`."""
+    try:
+        done = subprocess.run(
+            [sys.executable, *words], cwd=ROOT, check=False, timeout=max(1.0, until - time.monotonic())
+        )
+    except subprocess.TimeoutExpired:
+        return "out of time"
+    return "failed" if done.returncode else "passed"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the numbers")
+    parser.add_argument("--seconds", type=float, default=460, help="all of it takes no longer")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """All parts, most telling first."""
+    args = arguments()
+    if not torch.cuda.is_available():
+        print("gpu.py: no GPU on this machine; it measures nothing else", file=sys.stderr)
+        return 2
+    until = time.monotonic() + args.seconds
+    args.out.mkdir(parents=True, exist_ok=True)
+    said: dict[str, str] = {}
+
+    def tell(name: str, result: str) -> None:
+        said[name] = result
+        print(f"{name}: {result}", flush=True)
+        (args.out / "gpu.json").write_text(json.dumps(said, indent=1), "utf-8")
+
+    tell(
+        "kernels",
+        run(["-m", "pytest", "-q", "tests/test_nms.py", "tests/test_device.py", "tests/test_graphs.py"], until),
+    )
+    for name, check in CHECKS.items():
+        try:
+            tell(name, check() or "none")
+        except Exception as error:  # the others are to be told
+            tell(name, f"failed: {type(error).__name__}: {str(error).splitlines()[:1]}")
+    for part in ("predict", "train", "ops", "load"):
+        files = ["--json", str(args.out / f"{part}.json"), "--results", str(args.out / "RESULTS.md")]
+        command = ["-m", "rcnn", "bench", part, "--device", "cuda", "--rounds", "10", "--seconds", "15", *files]
+        tell(f"rcnn bench {part}", run(command, until))
+    return int(any(word in result for result in said.values() for word in ("failed", "wait")))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
