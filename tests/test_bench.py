@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_config
 from torch import Tensor
 from torchvision_random import MOBILE_320
 
@@ -29,6 +30,7 @@ from rcnn.bench.pooling import Pooling, pooling_cases
 from rcnn.bench.predict import Work, predict_case
 from rcnn.bench.results import Result, record, table
 from rcnn.bench.train import train_case
+from rcnn.bench.wait import wait_case
 from rcnn.cli import main
 from rcnn.data.preprocess import Preprocess
 from rcnn.errors import DisagreementError
@@ -128,6 +130,19 @@ def test_what_is_raced_agrees(name):
         assert len(case.ways) >= 2
 
 
+@pytest.mark.parametrize("method", ["fast-rcnn", "faster-rcnn"])
+def test_a_step_is_held_against_what_prepares_it(tmp_path, method):
+    config = tiny_config(batch=2)
+    model = config.model.model_copy(update={"method": method, "norm": "frozen"})
+    case = wait_case("tiny", config.model_copy(update={"model": model}), jpegs(tmp_path, 2, 480, 640), CPU)
+    assert case.check() in ("fp32", "bf16")
+    step, prepare = case.ways
+    step.run()
+    batch = prepare.run()
+    assert len(batch.indices) == 2
+    assert (batch.batch.proposals is not None) == (method == "fast-rcnn")
+
+
 @pytest.mark.parametrize(
     "wrong", [lambda pooled: 1.1 * pooled, lambda pooled: pooled.flip(2), lambda pooled: pooled.roll(1, 0)]
 )
@@ -217,7 +232,7 @@ def test_a_part_that_is_none_is_refused(capsys):
 
 
 def test_every_part_makes_its_first_case_where_that_is_quick():
-    for part in ("ops", "load", "evaluate"):
+    for part in ("ops", "load", "evaluate", "start"):
         assert next(parts.cases_of(part)(CPU)).ways[-1].wanted
 
 

@@ -14,7 +14,7 @@ import torch
 
 from rcnn.training.session import computes_bf16
 
-MEASURED = ("torch", "torchvision", "numpy", "numba", "pillow", "faster-coco-eval", "pycocotools", "detectron2")
+MEASURED = ("torch", "torchvision", "numpy", "numba", "pillow", "hotcoco", "pycocotools", "detectron2")
 """Packages whose versions may decide a race; those that are not installed are left out."""
 
 

@@ -13,7 +13,9 @@ PARTS: Mapping[str, str] = {
     "load": "From files to a batch: decoding, resizing, normalising, padding.",
     "predict": "Torchvision's detectors with the same weights, one picture at a time.",
     "train": "Training steps of torchvision's detectors with the same weights, pictures and mini-batches.",
+    "wait": "A training step of every preset beside what prepares its pictures.",
     "evaluate": "COCO's evaluation.",
+    "start": "Imports, and the command line's help.",
     "scale": "How time, and memory with --memory, grow with area, proposals, batch, classes, objects and pictures.",
 }
 """Name to what it measures; `rcnn.bench.NAME` has the function `cases`."""

@@ -1,6 +1,6 @@
-"""Average precision and recall as COCO defines them, computed by faster-coco-eval."""
+"""Average precision and recall as COCO defines them, computed by hotcoco."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,6 @@ from jaxtyping import Float64
 
 from rcnn.evaluation.result import PerClass
 from rcnn.evaluation.scenes import Scene
-
-Row = dict[str, Any]
 
 AREAS = ("all", "small", "medium", "large")
 IOU_50, IOU_75 = 0, 5
@@ -53,43 +51,47 @@ def _precision_and_recall(
     scenes: Sequence[Scene], class_names: tuple[str, ...], caps: list[int]
 ) -> tuple[Float64[np.ndarray, "T R K A M"], Float64[np.ndarray, "T K A M"]]:
     """By IoU threshold T, recall point R, class K, area range A and cap on detections M."""
-    from faster_coco_eval import COCO, COCOeval_faster
+    from hotcoco import COCO, COCOeval
 
-    heads = {
-        "images": [{"id": number} for number in range(1, len(scenes) + 1)],
-        "categories": [{"id": label, "name": name} for label, name in enumerate(class_names, start=1)],
-    }
-    truth = COCO(heads | {"annotations": _annotations(scenes, _truth)}, print_function=_say_nothing)
-    found = COCO(heads | {"annotations": _annotations(scenes, _found)}, print_function=_say_nothing)
-    evaluator = COCOeval_faster(truth, found, iouType="bbox", print_function=_say_nothing)
-    evaluator.params.maxDets = caps
+    images = [{"id": number} for number in range(1, len(scenes) + 1)]
+    categories = [{"id": label, "name": name} for label, name in enumerate(class_names, start=1)]
+    truth = COCO.from_arrays(images=images, categories=categories, **_truth(scenes))
+    evaluator = COCOeval(truth, truth.load_res(_found(scenes)), "bbox")
+    evaluator.params.max_dets = caps
     evaluator.evaluate()
     evaluator.accumulate()
-    return evaluator.eval["precision"], evaluator.eval["recall"]
+    result: Any = evaluator.eval
+    return result["precision"], result["recall"]
 
 
-def _annotations(scenes: Sequence[Scene], rows_of: Callable[[Scene], Iterator[Row]]) -> list[Row]:
-    rows = [row | {"image_id": image} for image, scene in enumerate(scenes, start=1) for row in rows_of(scene)]
-    # From 1, because the evaluator takes a match with number 0 for none.
-    return [row | {"id": number} for number, row in enumerate(rows, start=1)]
+def _truth(scenes: Sequence[Scene]) -> dict[str, Any]:
+    """The columns of the truth, all pictures below each other."""
+    areas = [np.where(scene.difficult, OUTSIDE_EVERY_RANGE, scene.area) for scene in scenes]
+    return {
+        "image_ids": _numbers(scenes, [len(scene.labels) for scene in scenes]),
+        "category_ids": _below([scene.labels for scene in scenes]),
+        "boxes": _xywh(_below([scene.boxes for scene in scenes]).reshape(-1, 4)),
+        "area": _below(areas),
+        "iscrowd": _below([scene.crowd for scene in scenes]).astype(np.int64),
+    }
 
 
-def _truth(scene: Scene) -> Iterator[Row]:
-    areas = np.where(scene.difficult, OUTSIDE_EVERY_RANGE, scene.area)
-    columns = (_xywh(scene.boxes), scene.labels.tolist(), areas.tolist(), scene.crowd.tolist())
-    for box, label, area, crowd in zip(*columns, strict=True):
-        yield {"bbox": box, "category_id": label, "area": area, "iscrowd": int(crowd)}
+def _found(scenes: Sequence[Scene]) -> Float64[np.ndarray, "N 7"]:
+    """Picture, box, score and class of each detection."""
+    counts = [len(scene.found_labels) for scene in scenes]
+    boxes = _xywh(_below([scene.found_boxes for scene in scenes]).reshape(-1, 4))
+    columns = (_below([scene.found_scores for scene in scenes]), _below([scene.found_labels for scene in scenes]))
+    return np.column_stack((_numbers(scenes, counts), boxes, *columns)).astype(np.float64)
 
 
-def _found(scene: Scene) -> Iterator[Row]:
-    columns = (_xywh(scene.found_boxes), scene.found_labels.tolist(), scene.found_scores.tolist())
-    for box, label, score in zip(*columns, strict=True):
-        yield {"bbox": box, "category_id": label, "score": score, "area": box[2] * box[3], "iscrowd": 0}
+def _numbers(scenes: Sequence[Scene], counts: Sequence[int]) -> np.ndarray:
+    """The number of the picture of each row, counted from 1."""
+    return np.repeat(np.arange(1, len(scenes) + 1), counts)
 
 
-def _xywh(boxes: Float64[np.ndarray, "N 4"]) -> list[list[float]]:
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
+def _below(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _say_nothing(*_: object) -> None:
-    """The evaluator's reports go nowhere."""
+def _xywh(boxes: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, "N 4"]:
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
