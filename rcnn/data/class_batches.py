@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from rcnn.data.class_folders import LabelledPicture
 from rcnn.data.picture import resolve
 from rcnn.errors import DataError
+from rcnn.structures import to_device
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of red, green, blue in 0..1 over ImageNet: what published weights, and detectors unless told otherwise, expect."""
@@ -33,6 +34,10 @@ class LabelledBatch:
     batch: Float[Tensor, "B 3 S S"]
     targets: Int[Tensor, "B"]
     indices: tuple[int, ...]
+
+    def on(self, device: torch.device) -> tuple[Float[Tensor, "B 3 S S"], Int[Tensor, "B"]]:
+        """What an objective takes, on a device."""
+        return to_device((self.batch, self.targets), device)
 
     def pin_memory(self) -> "LabelledBatch":
         """The same in page-locked memory, for torch's loader."""

@@ -41,7 +41,8 @@ def make_optimizer(
         {"params": params, "factor": factor, "lr": factor * settings.lr, "weight_decay": decay}
         for (factor, decay), params in groups.items()
     ]
-    fused = {parameter.device.type for own in groups.values() for parameter in own} <= {"cpu", "cuda"}
+    # On the processor a fused step rounds by where in memory its tensors lie: a resumed run would not be the same.
+    fused = {parameter.device.type for own in groups.values() for parameter in own} == {"cuda"}
     if settings.name == "adamw":
         return torch.optim.AdamW(rows, settings.lr, fused=fused)
     return torch.optim.SGD(rows, settings.lr, settings.momentum, fused=fused)
