@@ -38,7 +38,7 @@ def write_json(path: Path, results: Sequence[Result]) -> None:
 def cells(row: Row) -> tuple[str, ...]:
     """A row as it is shown, under HEADS."""
     facts = "".join(f", {value:,g} {name}" for name, value in row.facts.items())
-    wanted = "" if row.wanted is None else f"{row.wanted:g}{'' if row.reached else ' (missed)'}"
+    wanted = "" if row.wanted is None else f"{row.wanted:.3g}{'' if row.reached else ' (missed)'}"
     return (
         row.case + facts,
         row.way,

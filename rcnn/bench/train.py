@@ -160,7 +160,7 @@ def _single(one: Learner) -> Learner:
 
 def _apart(losses: dict[str, Tensor], own: dict[str, Tensor], allowed: float) -> float:
     """By how much two sums of losses differ, as a share; raises AssertionError above `allowed`."""
-    sums = [float(torch.stack(list(each.values())).sum()) for each in (losses, own)]
+    sums = [float(torch.stack(list(each.values())).sum().detach()) for each in (losses, own)]
     apart = abs(sums[0] - sums[1]) / sums[1]
     if not apart <= allowed:
         raise AssertionError(f"the losses differ by {apart:.1%}, allowed {allowed:.1%}")
