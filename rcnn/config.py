@@ -288,7 +288,7 @@ class TrainingSettings(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the device computes in it"""
     compile: bool = False
-    """have torch.compile make machine code of convolutions and heads: minutes at the beginning, then faster steps"""
+    """have torch.compile make machine code of the dense layers: minutes at the beginning, then faster steps"""
     workers: Annotated[int, Field(ge=0)] = 0
     """processes that prepare pictures"""
     save_minutes: Annotated[float, Field(gt=0)] = 10.0

@@ -2,11 +2,7 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
-
-if not shutil.which("nvidia-smi"):  # the GPU's kernels are interpreted; Triton decides that when it is imported
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import numpy as np
 import pytest
@@ -19,6 +15,8 @@ from rcnn.cli import frame
 from rcnn.presets.overrides import override, preset
 from rcnn.sample import DataSet, Sample
 
+if not torch.cuda.is_available():  # the GPU's kernels are interpreted; Triton decides that when it is imported
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 torch.set_num_threads(1)  # the work is so small that threads only wait for each other
 
 COLOURS = {"disc": (220, 40, 40), "square": (40, 60, 220)}

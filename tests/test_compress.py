@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import same_tensors
+from conftest import prepare, same_tensors, tiny_config
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -19,6 +19,7 @@ from rcnn.cli import compress as compress_command
 from rcnn.cli import main
 from rcnn.cli.compress import show_sweep
 from rcnn.errors import ConfigError, RcnnError
+from rcnn.presets.overrides import override
 from rcnn.report.sweep import FULL, SweepPoint, knee, name_points
 from rcnn.runs import read_metadata, read_tensors, write_tensors
 
@@ -50,6 +51,14 @@ def test_full_rank_reproduces_the_detections(run, voc, tmp_path):
         assert torch.equal(now.labels, then.labels)
         torch.testing.assert_close(now.scores, then.scores, atol=1e-4, rtol=0)
         torch.testing.assert_close(now.boxes, then.boxes, atol=1e-3, rtol=0)
+
+
+def test_a_run_with_frozen_norms_is_truncated_too(voc, tmp_path):
+    config = override(tiny_config(epochs=1), None, (), {"model.norm": "frozen"})
+    prepare(voc, tmp_path / "run", config).training.run()
+    compress(tmp_path / "run", {"fc6": FC6, "fc7": FC7}, tmp_path / "full")
+    for now, then in zip(detections(tmp_path / "full", voc), detections(tmp_path / "run", voc), strict=True):
+        torch.testing.assert_close(now.scores, then.scores, atol=1e-4, rtol=0)
 
 
 def test_the_new_run_says_its_ranks_and_carries_the_rest(run, small):

@@ -85,7 +85,7 @@ def test_a_canvas_for_every_picture_is_not_compiled_for(run, monkeypatch, capsys
     (tmp_path / "x.jpg").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     exact = SimpleNamespace(preprocess=SimpleNamespace(bucket="exact32"))
-    monkeypatch.setattr("rcnn.api.loading._read", lambda *_: exact)
+    monkeypatch.setattr("rcnn.api.loading.as_trained", lambda *_: exact)
     assert main(words) == 2
     assert capsys.readouterr().err.startswith("rcnn: --compile: with input.bucket=exact32")
 

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
-from conftest import prepare, same_tensors, shape_data, tiny_config
+from conftest import prepare, same_tensors, shape_data, shape_sample, tiny_config
+from safetensors.torch import load_file
 from torch.utils import _pytree as pytree
 
-from rcnn.methods.graphs import Graphed
+from rcnn import api
+from rcnn.methods.graphs import CUDACapture, Graphed
+from rcnn.presets.overrides import override
 from rcnn.structures import Proposals
 from rcnn.training.loop import Trainer
 
@@ -62,15 +65,46 @@ def test_beyond_the_most_graphs_the_work_runs_as_it_is(captured):
     assert counts == {"captured": 2, "replayed": 3}
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_training_by_graphs_learns_the_same_weights(captured, monkeypatch, tmp_path, accumulate):
+def trained(folder, monkeypatch, config, capture=None, device="cpu"):
+    """A run, by graphs that `capture` makes if it is given."""
+    init = Trainer.__init__
+
+    def with_capture(self, *args, **options):
+        init(self, *args, **options | {"capture": capture})
+
+    monkeypatch.setattr(Trainer, "__init__", with_capture)
+    prepare(shape_data(5), folder, config, device=device).training.run()
+    monkeypatch.setattr(Trainer, "__init__", init)
+    return folder / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "settings"),
+    [
+        (1, {}),
+        (2, {}),
+        (1, {"model.norm": "batch", "model.head.dropout": 0.5}),
+        (1, {"model.method": "fast-rcnn", "training.scheme": "stage-wise"}),
+    ],
+)
+def test_training_by_graphs_learns_the_same_weights(captured, monkeypatch, tmp_path, accumulate, settings):
     counts, capture = captured
-    config = tiny_config(epochs=2, accumulate=accumulate, batch=1)
-    prepare(shape_data(5), tmp_path / "plain", config).training.run()
-    monkeypatch.setattr("rcnn.training.loop.CUDACapture", lambda: capture)
-    plain = Trainer.__post_init__
-    monkeypatch.setattr(Trainer, "__post_init__", lambda self: (setattr(self, "graphs", True), plain(self))[1])
-    prepare(shape_data(5), tmp_path / "graphed", config).training.run()
-    assert counts["replayed"] == 10
-    assert 1 <= counts["captured"] <= 3
-    assert same_tensors(tmp_path / "plain" / "model.safetensors", tmp_path / "graphed" / "model.safetensors")
+    config = override(tiny_config(epochs=2, accumulate=accumulate, batch=1), None, (), settings)
+    plain = trained(tmp_path / "plain", monkeypatch, config)
+    graphed = trained(tmp_path / "graphed", monkeypatch, config, capture)
+    assert counts["replayed"] >= 10
+    assert counts["captured"] < counts["replayed"]
+    assert same_tensors(plain, graphed)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+def test_a_gpus_own_graphs_learn_and_find_the_same(monkeypatch, tmp_path):
+    config = tiny_config(epochs=1, batch=1)
+    weights = load_file(trained(tmp_path / "plain", monkeypatch, config, device="cuda"))
+    graphed = load_file(trained(tmp_path / "graphed", monkeypatch, config, CUDACapture(), "cuda"))
+    for name, value in weights.items():
+        torch.testing.assert_close(graphed[name], value, rtol=1e-2, atol=1e-3)
+    pictures = [shape_sample(str(n)).picture for n in range(5)]
+    plain, compiled = (api.load(tmp_path / "plain", "cuda", compile=one).predict(pictures, 2) for one in (False, True))
+    for own, other in zip(compiled, plain, strict=True):
+        torch.testing.assert_close(own.scores, other.scores, rtol=0, atol=1e-3)

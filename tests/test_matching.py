@@ -100,6 +100,16 @@ def test_the_kernel_says_what_the_reference_says_to_the_bit(count, shared):
             assert torch.equal(own, expected)
 
 
+def test_a_candidate_without_a_place_hides_none_of_its_neighbours():
+    candidates, boxes = boxes_in(200, side=150, seed=3, leading=(1,)), boxes_in(5, side=150, seed=4, leading=(1,))
+    usable = torch.ones(1, 200, dtype=torch.bool)
+    usable[0, [7, 150]] = False
+    candidates[0, 7], candidates[0, 150, 2] = torch.nan, torch.nan
+    arguments = (candidates, boxes, torch.ones(1, 5, dtype=torch.bool), torch.zeros(1, 5, dtype=torch.bool), usable)
+    for own, expected in zip(best_overlap_numba(*arguments), best_overlap_reference(*arguments), strict=True):
+        assert torch.equal(own, expected)
+
+
 def test_anchors_in_rows_far_from_every_object_and_near_agree_with_the_reference():
     grid = torch.cartesian_prod(torch.arange(0.0, 400, 4), torch.arange(0.0, 400, 4)).flip(1)
     candidates = torch.cat((grid - 10, grid + 10), dim=1)[None]

@@ -1,6 +1,9 @@
 """Suppression: loops, reference and fast kernel agree, whatever comes in."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -192,3 +195,27 @@ def test_fake_tensors_on_a_gpu_have_the_right_shapes():
     assert index.shape == kept.shape == (2, 4)
     assert (index.dtype, kept.dtype) == (torch.int64, torch.bool)
     assert index.device.type == kept.device.type == "cuda"
+
+
+LOWERED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from rcnn.ops import nms_triton as kernels
+
+types = {"corners": "*fp32", "group": "*i32", "strikes": "*i64", "kept": "*i8", "count": "i32", "threshold": "fp32"}
+for kernel, constants in ((kernels._strike, {}), (kernels._resolve, {"words": 5, "room": 8})):
+    signature = {name: types.get(name, "i32") if name not in constants else "constexpr" for name in kernel.arg_names}
+    source = ASTSource(kernel, signature, {(kernel.arg_names.index(name),): value for name, value in constants.items()})
+    print(len(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]) > 1000)
+"""
+
+
+def test_the_kernels_for_gpus_are_lowered_to_machine_code_without_one(tmp_path):
+    pytest.importorskip("triton", reason="Triton is not installed: it comes with torch for Linux")
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", LOWERED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "True"], done.stderr[-2000:]

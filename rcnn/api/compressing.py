@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rcnn.api.loading import config_of, load
+from rcnn.api.loading import as_trained, config_of
 from rcnn.compression.svd import LowRankLinear, parameters, truncate_head
 from rcnn.errors import ConfigError
 from rcnn.heads.box_head import BoxHead
@@ -12,6 +12,7 @@ from rcnn.inference.predictor import Detector
 from rcnn.presets.overrides import override
 from rcnn.presets.yaml import to_yaml
 from rcnn.runs import RunFolder, read_metadata, write_tensors, write_text
+from rcnn.training.session import choose_device
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def load_run(run: Path | str, device: str) -> Detector:
         raise ConfigError(f"{run}: no run of this library; give the folder of one, which rcnn train makes")
     if Path(run).is_file():
         raise ConfigError(f"{run}: a file; give the folder of a run")
-    return load(run, device)
+    return as_trained(run, choose_device(device))
 
 
 def fully_connected_head(detector: Detector, run: Path | str) -> BoxHead:

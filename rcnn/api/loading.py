@@ -34,10 +34,11 @@ def load(
 
     `compile` has torch.compile make machine code of its convolutions and heads, once for each canvas that is met:
     that takes up to minutes, and is worth it for many pictures. Raises ConfigError for a model that lays each picture
-    on a canvas of its own (`input.bucket` exact32).
+    on a canvas of its own (`input.bucket` exact32). Frozen norms are multiplied into the weights: to change a network
+    and store it, read it by `as_trained`.
     """
     where = choose_device(device)
-    detector = _read(source, where, which, weights, uses_bf16(precision, where))
+    detector = as_trained(source, where, which, weights, uses_bf16(precision, where))
     if compile:
         if detector.preprocess.bucket == "exact32":
             raise ConfigError(f"--compile: {build.MANY_CANVASES}")
@@ -45,7 +46,14 @@ def load(
     return detector.settled()
 
 
-def _read(source: Path | str, where: torch.device, which: Which, weights: Path | str | None, bf16: bool) -> Detector:
+def as_trained(
+    source: Path | str,
+    where: torch.device,
+    which: Which = "best",
+    weights: Path | str | None = None,
+    bf16: bool = False,
+) -> Detector:
+    """The same with the parameters that it was trained with, under their names."""
     if str(source).startswith("torchvision:"):
         return load_torchvision(str(source).removeprefix("torchvision:"), weights, where, bf16)
     path = Path(source)
@@ -70,16 +78,14 @@ def load_named(
 
     It looks at the best `max_proposals` regions of a picture; without, at as many as it was trained to.
     """
+    options: dict[str, Any] = {"precision": precision, "compile": compile}
     if run.startswith("torchvision:"):
-        detector = load(
-            run, device, weights=None if weights in ("best", "last") else weights, precision=precision, compile=compile
-        )
-    elif weights not in ("best", "last"):
-        raise ConfigError(f"--weights {weights}: give best or last, the two that a run keeps")
+        options["weights"] = None if weights in ("best", "last") else weights
+    elif weights in ("best", "last"):
+        options["which"] = weights
     else:
-        detector = load(
-            run, device, which="last" if weights == "last" else "best", precision=precision, compile=compile
-        )
+        raise ConfigError(f"--weights {weights}: give best or last, the two that a run keeps")
+    detector = load(run, device, **options)
     if max_proposals is not None:
         limit_proposals(detector, max_proposals)
     return detector
@@ -98,7 +104,7 @@ def limit_proposals(detector: Detector, most: int) -> None:
     entering = model.limits.before * model.rpn.anchors.levels
     if most > entering:
         raise ConfigError(f"--max-proposals {most}: only {entering} enter suppression; give at most so many")
-    detector.model = model.limited(replace(model.limits, after=most)).eval()
+    detector.look_with(model.limited(replace(model.limits, after=most)))
 
 
 def stored_config(run: Path) -> Config:

@@ -20,6 +20,7 @@ from rcnn.data.raw import lays_out
 from rcnn.heads.box_head import SVMHead
 from rcnn.inference.predictor import Detector
 from rcnn.methods import RCNN, FasterRCNN, Method
+from rcnn.methods.graphs import CUDACapture
 from rcnn.proposals.files import read_proposals, write_proposals
 from rcnn.runs import RunFolder
 from rcnn.sample import Sample
@@ -142,7 +143,9 @@ class Workshop:
     def _around(self, model: Method) -> Detector:
         preprocess, most = build.preprocess(self.config.input), self.config.input.max_pixels
         proposer = build.proposer(self.config)
-        return Detector(model, preprocess, self.class_names, self.device, max_pixels=most, proposer=proposer)
+        detector = Detector(model, preprocess, self.class_names, self.device, max_pixels=most, proposer=proposer)
+        detector.fills = self.config.training.compile
+        return detector
 
     def _feature_file(self, regions: Sequence[Regions]) -> FeatureFile:
         """The file of all training regions' features, as far as they are written."""
@@ -193,7 +196,7 @@ class Workshop:
             settings.accumulate,
             settings.clip,
             still(self.model, stage.trains),
-            graphs=settings.compile and self.device.type == "cuda",
+            capture=CUDACapture() if settings.compile and self.device.type == "cuda" else None,
         )
 
     def _batches(

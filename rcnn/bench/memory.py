@@ -35,12 +35,14 @@ def working_memory(part: str, number: int, way: int, device: torch.device) -> fl
 def peak(case: Case, way: int, device: torch.device) -> float:
     """MiB that one more run of a way, after a first, takes at most."""
     work = case.ways[way].run
-    work()
-    if device.type == "cuda":
-        held = torch.cuda.memory_allocated(device)
+    if device.type == "cuda":  # what CUDA graphs keep for themselves is taken in the first run
+        torch.cuda.empty_cache()
+        held = torch.cuda.memory_reserved(device)
         torch.cuda.reset_peak_memory_stats(device)
         work()
-        return (torch.cuda.max_memory_allocated(device) - held) / MIB
+        work()
+        return (torch.cuda.max_memory_reserved(device) - held) / MIB
+    work()
     _give_back()
     _RESET.write_text("5", "ascii")  # the kernel forgets the highest use so far
     held = _status("VmRSS")

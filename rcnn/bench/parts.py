@@ -11,7 +11,7 @@ Cases = Callable[[torch.device], Iterator[Case]]
 PARTS: Mapping[str, str] = {
     "ops": "Suppression, matching, RoIAlign, RoI pooling, spatial pyramid pooling; forward and backward.",
     "load": "From files to a batch: decoding, resizing, normalising, padding.",
-    "predict": "Torchvision's detectors with the same weights, one picture at a time.",
+    "predict": "Torchvision's detectors with the same weights, from decoded pictures on.",
     "train": "Training steps of torchvision's detectors with the same weights, pictures and mini-batches.",
     "wait": "A training step of every preset beside what prepares its pictures.",
     "evaluate": "COCO's evaluation.",

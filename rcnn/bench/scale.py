@@ -17,12 +17,12 @@ LINEAR = 1.3
 """The largest power of size that still passes for growth in proportion: small sizes do not fill the processor."""
 
 
-def _by_area(megapixels: int) -> Work:
-    return replace(SMALL, size=(320 * megapixels, 480 * megapixels), short=320 * megapixels)
+def _by_side(times: int) -> Work:
+    return replace(SMALL, size=(320 * times, 480 * times), short=320 * times)
 
 
 AXES: Mapping[str, tuple[Sequence[int], Callable[[int, torch.device], Case]]] = {
-    "sides of the picture, times 320 x 480": ((1, 2, 3, 4), lambda n, device: predict_case(_by_area(n), {}, device)),
+    "sides of the picture, times 320 x 480": ((1, 2, 3, 4), lambda n, device: predict_case(_by_side(n), {}, device)),
     "proposals": ((150, 300, 600, 1200), lambda n, device: predict_case(replace(SMALL, regions=n), {}, device)),
     "pictures at once": ((1, 2, 4, 8), lambda n, device: predict_case(replace(SMALL, batch=n), {}, device)),
     "classes": ((20, 80, 320, 1280), lambda n, device: predict_case(replace(SMALL, classes=n), {}, device)),

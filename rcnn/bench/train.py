@@ -25,12 +25,13 @@ from rcnn.data.loader import Collate, Draw, Drawn, Samples
 from rcnn.data.raw import lays_out
 from rcnn.methods import FasterRCNN
 from rcnn.methods.dense import compile_dense, missing_compiler
+from rcnn.methods.graphs import CUDACapture
 from rcnn.sample import Sample
 from rcnn.structures import Batch, Targets
 from rcnn.training.loop import Progress, Trainer
 from rcnn.training.memory import keep_freed_memory
 from rcnn.training.objectives import JointObjective
-from rcnn.training.optim import Schedule
+from rcnn.training.optim import OptimizerSettings, Schedule, make_optimizer
 from rcnn.training.schemes import Learn
 
 RACES: Mapping[str, tuple[Work, Mapping[str, float]]] = {
@@ -46,7 +47,7 @@ HALF = 0.05
 
 
 def cases(device: torch.device) -> Iterator[Case]:
-    """Eight pictures a step."""
+    """Many pictures a step."""
     work, wanted = RACES.get(device.type, RACES["cpu"])
     yield train_case(work, 7, wanted, device, compiled=missing_compiler(device.type) is None)
 
@@ -85,9 +86,10 @@ class Learner:
         self.trainer.run([self.collate(list(self.rows))], 1, Progress(), lambda *_: False)
 
     def losses(self, batch: Batch, targets: Targets) -> dict[str, Tensor]:
-        """Of a batch."""
-        with torch.autocast(self.trainer.device.type, torch.bfloat16, enabled=self.trainer.bf16):
-            return self.objective(batch, targets)
+        """Of a batch, by the passes that are timed; their gradients are forgotten."""
+        losses = self.trainer.learn(batch, targets, torch.ones((), device=self.trainer.device))
+        self.trainer.optimizer.zero_grad(set_to_none=self.trainer.capture is None)
+        return losses
 
 
 def learner(
@@ -100,9 +102,9 @@ def learner(
     assert isinstance(stage, Learn)
     objective = stage.objective
     assert isinstance(objective, JointObjective)
-    optimizer = sgd(objective.parameters())
-    graphs = compiled and device.type == "cuda"
-    trainer = Trainer(objective, optimizer, Schedule(1, 0, ()), LR, device, bf16, graphs=graphs)
+    optimizer = make_optimizer(model, OptimizerSettings("sgd", LR, 0.9, 1e-4))
+    capture = CUDACapture() if compiled and device.type == "cuda" else None
+    trainer = Trainer(objective, optimizer, Schedule(1, 0, ()), LR, device, bf16, capture=capture)
     preprocess = work.preprocess
     pictures = Samples(samples, preprocess)
     rows = [pictures[Draw(n, preprocess.short, mirrored=False, key=n + 1)] for n in range(len(samples))]
@@ -110,7 +112,7 @@ def learner(
 
 
 def sgd(parameters: Any) -> torch.optim.Optimizer:
-    """The same for both."""
+    """For torchvision; this library has its own, which is fused on GPUs."""
     return torch.optim.SGD([p for p in parameters if p.requires_grad], LR, 0.9, weight_decay=1e-4)
 
 
@@ -155,7 +157,7 @@ def check_losses(theirs: Any, samples: Sequence[Sample], learners: Sequence[Lear
 
 def _single(one: Learner) -> Learner:
     """The same network in single precision."""
-    return replace(one, trainer=replace(one.trainer, bf16=False, graphs=False), compiled=False)
+    return replace(one, trainer=replace(one.trainer, bf16=False, capture=None), compiled=False)
 
 
 def _apart(losses: dict[str, Tensor], own: dict[str, Tensor], allowed: float) -> float:

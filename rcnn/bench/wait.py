@@ -24,6 +24,7 @@ from rcnn.training.memory import keep_freed_memory
 from rcnn.training.optim import make_optimizer
 from rcnn.training.schemes import Learn
 from rcnn.training.session import computes_bf16
+from rcnn.training.staged import only, still
 
 SIZE, NAMES = (480, 640), ("disc", "square", "star")
 LR = 1e-8
@@ -47,11 +48,13 @@ def wait_case(name: str, config: Config, files: Sequence[Path], device: torch.de
     assert isinstance(stage, Learn)
     optimizer = make_optimizer(model, build.optimizer_settings(settings), stage.trains)
     bf16 = settings.precision != "fp32" and computes_bf16(device)
-    trainer = Trainer(stage.objective, optimizer, build.schedule(settings, 1000), LR, device, bf16, clip=settings.clip)
+    schedule, resting = build.schedule(settings, 1000), still(model, stage.trains)
+    trainer = Trainer(stage.objective, optimizer, schedule, LR, device, bf16, clip=settings.clip, still=resting)
     ready = next(batches)
 
     def step() -> None:
-        trainer.run([ready], 1, Progress(), lambda *_: False)
+        with only(model, stage.trains):
+            trainer.run([ready], 1, Progress(), lambda *_: False)
 
     def check() -> str:
         if len(ready.indices) != len(samples):

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rcnn.data.picture import MAX_PIXELS, RGB, picture_size, resolve
@@ -19,7 +17,7 @@ from rcnn.data.preprocess import Preprocess
 from rcnn.data.raw import RawBatch, Size, on_device
 from rcnn.errors import DataError
 from rcnn.sample import Sample
-from rcnn.structures import Batch, Proposals, Targets, to_device
+from rcnn.structures import Batch, Proposals, Targets, pinned, to_device
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,8 @@ class TruthBatch:
 
     def pin_memory(self) -> "TruthBatch":
         """The same in page-locked memory: what torch's loader calls so that copies to a GPU need not wait."""
-        batch = self.batch.pin_memory() if isinstance(self.batch, RawBatch) else _pinned(self.batch)
-        return TruthBatch(batch, _pinned(self.targets), self.indices)
-
-
-def _pinned(tree: Any) -> Any:
-    return pytree.tree_map_only(torch.Tensor, torch.Tensor.pin_memory, tree)
+        batch = self.batch.pin_memory() if isinstance(self.batch, RawBatch) else pinned(self.batch)
+        return TruthBatch(batch, pinned(self.targets), self.indices)
 
 
 Drawn = tuple[Draw, RGB, Size, Sample]

@@ -66,7 +66,7 @@ class Preprocess:
         self, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size], canvas: Size, count: int
     ) -> RawBatch:
         """The same batch with its pictures as they are, to be laid out on another device."""
-        raw = tuple(torch.from_numpy(np.ascontiguousarray(picture)) for picture in pictures)
+        raw = tuple(torch.from_numpy(np.require(picture, requirements=("C", "W"))) for picture in pictures)
         rest = _batch(torch.zeros(count, 3, 0, 0), pictures, sizes)
         return RawBatch(raw, tuple(sizes), canvas, self.mean, self.std, rest)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from rcnn.structures import Batch, to_device
+from rcnn.structures import Batch, pinned, to_device
 
 Size = tuple[int, int]
 """Height and width, in pixels."""
@@ -18,7 +18,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class RawBatch:
-    """A batch whose pictures are as they were decoded: a quarter of the bytes, and no work for the processor.
+    """A batch whose pictures are as they were decoded: a byte a value, and no work for the processor.
 
     `resized` is the size of each on the `canvas`; `rest` is the batch without its images.
     """
@@ -36,15 +36,14 @@ class RawBatch:
         images = torch.zeros(count, *self.canvas, 3, device=device).permute(0, 3, 1, 2)  # channels last
         mean, std = (_colour(values, device) for values in (self.mean, self.std))
         for place, (picture, size) in enumerate(zip(self.pictures, self.resized, strict=True)):
-            pixels = to_device(picture, device).permute(2, 0, 1)[None].float() / 255
-            shown = F.interpolate((pixels - mean) / std, size, mode="bilinear", align_corners=False)
-            images[place, :, : size[0], : size[1]] = shown[0]
+            pixels = to_device(picture, device).permute(2, 0, 1)[None].float()
+            shown = F.interpolate(pixels, size, mode="bilinear", align_corners=False)[0]  # a small one is normalised
+            images[place, :, : size[0], : size[1]] = shown.div_(255).sub_(mean).div_(std)
         return replace(to_device(self.rest, device), images=images)
 
     def pin_memory(self) -> "RawBatch":
         """The same in page-locked memory."""
-        pictures = tuple(picture.pin_memory() for picture in self.pictures)
-        return replace(self, pictures=pictures)
+        return replace(self, pictures=pinned(self.pictures), rest=pinned(self.rest))
 
 
 def on_device(batch: Batch | RawBatch, device: torch.device) -> Batch:

@@ -92,6 +92,8 @@ class Detector:
         self.incomplete = 0
         """Pictures so far whose detections the cap on candidates may have changed."""
         self.compiled = False
+        self.fills = False
+        """Whether batches are filled up to a power of two: for each number of pictures something is made."""
         self._run: Callable[[Batch], PaddedDetections] = self._forward
 
     def settled(self) -> "Detector":
@@ -108,7 +110,14 @@ class Detector:
         assert isinstance(self.model, Method)
         settle_norms(self.model)
         self.compiled = compile_dense(self.model, self.device, settled=True)
+        self.fills = self.compiled or self.device.type == "cuda"
         if self.device.type == "cuda":
+            self._run = Graphed(self._forward)
+
+    def look_with(self, model: nn.Module) -> None:
+        """Take another network in place of this one, of the same classes."""
+        self.model = model.eval()
+        if isinstance(self._run, Graphed):  # graphs hold the one that they were made of
             self._run = Graphed(self._forward)
 
     def predict(self, pictures: Source | Iterable[Source], batch: int = 1, score: float = 0.0) -> Iterator[Detections]:
@@ -181,8 +190,8 @@ class Detector:
         return unpad(padded, self.class_names)[:count]
 
     def _room(self, count: int) -> int:
-        """Places for so many pictures: where a graph is made for each number of them, a power of two."""
-        return 1 << (count - 1).bit_length() if self.compiled else count
+        """Places for so many pictures."""
+        return 1 << (count - 1).bit_length() if self.fills else count
 
     def _lay_out(self, inputs: Sequence[_Input], canvas: Size, room: int) -> Batch:
         """The pictures on one canvas, with their regions where the method needs some, and nothing in places left."""

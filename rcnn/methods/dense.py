@@ -31,7 +31,8 @@ def compile_dense(model: Method, device: torch.device, settled: bool = False) ->
         return False
     torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
     for part in dense_parts(model):
-        part.compile(dynamic=False, options={"freezing": settled})
+        # Each graph would hold the head's weights once more, and matrix products gain nothing by it.
+        part.compile(dynamic=False, options={"freezing": settled and part is not model.head})
     return True
 
 

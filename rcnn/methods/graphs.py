@@ -73,6 +73,7 @@ class CUDACapture:
                 work()
         current.wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
+        # Other threads may ask for page-locked memory meanwhile: those of the loader do.
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             outputs = work()
         return graph.replay, outputs

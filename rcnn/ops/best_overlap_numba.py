@@ -52,7 +52,9 @@ def _rectangles(candidates: Float[Tensor, "_ N 4"]) -> Float[Tensor, "_ runs 4"]
     sets, count, _ = candidates.shape
     filled = torch.cat((candidates, candidates[:, -1:].expand(sets, -count % RUN if count else 0, 4)), dim=1)
     runs = filled.view(sets, -1, RUN, 4)
-    return torch.cat((runs[..., :2].amin(dim=2), runs[..., 2:].amax(dim=2)), dim=-1)
+    low = runs[..., :2].nan_to_num(torch.inf, torch.inf, -torch.inf).amin(dim=2)  # one without a place hides no other
+    high = runs[..., 2:].nan_to_num(-torch.inf, torch.inf, -torch.inf).amax(dim=2)
+    return torch.cat((low, high), dim=-1)
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:

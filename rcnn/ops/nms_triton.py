@@ -91,11 +91,11 @@ def _resolve(group, strikes, kept, count, words: tl.constexpr, room: tl.constexp
         takes_part = tl.load(group + b * count + i, i < count, NOBODY) != NOBODY
         alive = takes_part & (((own >> lane.to(tl.int64)) & 1) == 0)
         rows = strikes + (b * count + i) * words
-        inner = (tl.load(rows + block, i < count, 0)[:, None] >> lane[None].to(tl.int64)) & 1  # [i, j]
-        left, changed = alive.to(tl.int64), 1
+        inner = ((tl.load(rows + block, i < count, 0)[:, None] >> lane[None].to(tl.int64)) & 1).to(tl.int32)  # [i, j]
+        left, changed = alive.to(tl.int32), 1
         while changed > 0:  # until nobody kept strikes anybody kept: at most as often as one strikes one in a row
             struck = tl.max(inner * left[:, None], 0)
-            again = tl.where(alive & (struck == 0), 1, 0).to(tl.int64)
+            again = tl.where(alive & (struck == 0), 1, 0)
             changed = tl.max(tl.abs(again - left), 0)
             left = again
         tl.store(kept + b * count + i, left.to(tl.int8), i < count)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rcnn.data.loader import TruthBatch
 from rcnn.errors import TrainingError
-from rcnn.methods.graphs import Capture, CUDACapture, Graphed
+from rcnn.methods.graphs import Capture, Graphed
 from rcnn.structures import Batch, Targets
 from rcnn.training.optim import Schedule
 
@@ -58,13 +58,13 @@ class Trainer:
     clip: float = 0.0
     still: Sequence[nn.Module] = ()
     """Parts of the objective in which nothing trains: their norms keep their statistics."""
-    graphs: bool = False
-    """Whether forward and backward pass are CUDA graphs."""
+    capture: Capture[dict[str, Tensor]] | None = None
+    """What records forward and backward passes, to repeat them as CUDA graphs."""
 
     def __post_init__(self) -> None:
-        self._learn: Callable[[Batch, Targets, Tensor], dict[str, Tensor]] = self._pass
-        if self.graphs:
-            self._learn = Graphed(self._pass, keeping_gradients(self.objective, CUDACapture()))
+        self.learn: Callable[[Batch, Targets, Tensor], dict[str, Tensor]] = self._pass
+        if self.capture is not None:
+            self.learn = Graphed(self._pass, leaving_no_trace(self.objective, self.capture))
 
     def run(self, batches: Iterable[TruthBatch], total: int, progress: Progress, on_step: OnStep) -> bool:
         """Go through the rest of an epoch of `total` batches; False if asked to stop before its end.
@@ -99,7 +99,7 @@ class Trainer:
     def _backward(self, item: TruthBatch, parts: int) -> dict[str, Tensor]:
         batch, targets = item.on(self.device)
         share = torch.full((), 1 / parts, device=self.device)
-        return self._learn(batch, targets, share)
+        return self.learn(batch, targets, share)
 
     def _pass(self, batch: Batch, targets: Targets, share: Tensor) -> dict[str, Tensor]:
         """The losses of a batch; `share` of their gradient is added to that of the weights."""
@@ -127,24 +127,29 @@ class Trainer:
             if not math.isfinite(norm):  # a finite loss can have an infinite slope
                 raise BadLossError(progress, "the gradient's norm", norm, item.indices)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=not self.graphs)  # graphs write where the gradients were
+        self.optimizer.zero_grad(set_to_none=self.capture is None)  # graphs write where the gradients were
 
 
-def keeping_gradients(objective: nn.Module, capture: Capture[T]) -> Capture[T]:
-    """A capture of work that adds to the gradients of an objective: they come out of it as they went in."""
+def leaving_no_trace(objective: nn.Module, capture: Capture[T]) -> Capture[T]:
+    """A capture of training passes, whose runs to warm up neither teach nor use up chance.
 
-    def keeping(work: Callable[[], T]) -> tuple[Callable[[], object], T]:
-        parameters = [p for p in objective.parameters() if p.requires_grad]
-        before = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
-        for parameter in parameters:
-            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        captured = capture(work)
-        for parameter, gradient in zip(parameters, before, strict=True):
-            assert parameter.grad is not None
-            parameter.grad.copy_(gradient)
+    Gradients, the statistics of norms and the generators come out of it as they went in. Gradients that were not there
+    are zero afterwards, for a graph adds to them where they are; a parameter without one goes on without.
+    """
+
+    def traceless(work: Callable[[], T]) -> tuple[Callable[[], object], T]:
+        gradients = [(p, None if p.grad is None else p.grad.clone()) for p in objective.parameters()]
+        buffers = [(buffer, buffer.clone()) for buffer in objective.buffers()]
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            captured = capture(work)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        for parameter, gradient in gradients:
+            if parameter.grad is not None:
+                parameter.grad.copy_(torch.zeros_like(parameter) if gradient is None else gradient)
         return captured
 
-    return keeping
+    return traceless
 
 
 class BadLossError(TrainingError):
