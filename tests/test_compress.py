@@ -107,6 +107,7 @@ WRONG = {
     "no choice": ("{run} --out {tmp}/new", "give one of them, like --svd fc6=1024,fc7=256 or --sweep DATA"),
     "both": ("{run} --svd fc6=4 --sweep {voc} --out {tmp}/new", "--svd and --sweep: give one of them"),
     "no rank": ("{run} --svd fc6 --out {tmp}/new", "'fc6' is not LAYER=RANK"),
+    "rank below nothing": ("{run} --svd fc6=-3 --out {tmp}/new", "--svd fc6=-3: rank -3 of fc6; give 1 or more"),
     "rank in words": ("{run} --svd fc6=half --out {tmp}/new", "'fc6=half' is not LAYER=RANK"),
     "twice": ("{run} --svd fc6=4,fc6=5 --out {tmp}/new", "fc6 is given twice"),
     "unknown layer": ("{run} --svd fc8=4 --out {tmp}/new", "it has fc6, fc7"),

@@ -127,7 +127,7 @@ def test_proposals_are_attached_to_their_samples():
 
 
 def test_a_picture_without_proposals_is_named():
-    with pytest.raises(DataError, match=r"^c: has no proposals .* with rcnn propose$"):
+    with pytest.raises(DataError, match=r"^c: has no proposals .* with rcnn propose, or pass the --split"):
         attach(data(Sample("a", "a.png"), Sample("c", "c.png")), table())
 
 
@@ -178,7 +178,7 @@ def test_without_a_data_set_coco_results_keep_their_names(tmp_path):
 
 WRONG_RESULTS = {
     "no JSON": ("nonsense", "cannot be read as JSON"),
-    "the truth": ('{"images": [], "annotations": []}', "give the file with results, not the truth"),
+    "the truth": ('{"images": [], "annotations": []}', "give a file that lists boxes with scores"),
     "no picture": ('[{"bbox": [1, 2, 3, 4], "score": 1}]', "entry 1 lacks image_id"),
     "no score": ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', "entry 1 lacks"),
     "no width": ('[{"image_id": 1, "bbox": [1, 2, 0, 4], "score": 1}]', "entry 1 lacks"),

@@ -47,7 +47,7 @@ def test_two_runs_on_any_number_of_processes_write_the_same_bytes(flat, tmp_path
     assert sorted(table.boxes) == [f"p{i}" for i in range(5)]
     lines = capsys.readouterr().out
     assert re.search(r"5/5 pictures  \d+\.\d\d s a picture", lines)
-    assert re.search(r"two: 5 pictures, \d+ proposals each", lines)
+    assert re.search(r"two: 5 pictures, \d+ proposals each on average", lines)
 
 
 def test_a_split_and_fewer_proposals(flat, tmp_path):

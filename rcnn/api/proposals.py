@@ -54,7 +54,8 @@ def rpn_proposals(
     `settings` are noted in the table, beside `maximum`. Raises ConfigError for a model that has no RPN.
     """
     if not hasattr(detector.model, "rpn"):
-        raise ConfigError("--run: its method makes no proposals of its own; give the run of a Faster R-CNN")
+        method = type(detector.model).__name__
+        raise ConfigError(f"--run: a {method}, which makes no proposals of its own; give the run of a Faster R-CNN")
     found = _rpn_found(detector, samples, maximum, on_picture)
     return _table("rpn", {"maximum": maximum, **(settings or {})}, samples, found)
 

@@ -78,6 +78,8 @@ def parse_ranks(text: str) -> dict[str, int]:
     ranks: dict[str, int] = {}
     for word in text.split(","):
         name, _, rank = (part.strip() for part in word.partition("="))
+        if name and rank.startswith("-"):
+            raise ConfigError(f"--svd {text}: rank {rank} of {name}; give 1 or more")
         if not name or not rank.isdecimal():
             raise ConfigError(f"--svd {text}: {word.strip()!r} is not LAYER=RANK; give for example fc6=1024,fc7=256")
         if name in ranks:

@@ -70,8 +70,9 @@ def propose(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_proposals(out, table)
     mean = sum(map(len, table.boxes.values())) / max(1, len(samples))
-    print(f"{out}: {len(samples)} pictures, {mean:.0f} proposals each")
-    print(f"how much they cover: rcnn propose {data} --recall {out} --out {out.with_suffix('.png')}")
+    part = f" --split {split}" if split else ""
+    print(f"{out}: {len(samples)} pictures, {mean:.0f} proposals each on average")
+    print(f"how much they cover: rcnn propose {data}{part} --recall {out} --out {out.with_suffix('.png')}")
     return 0
 
 

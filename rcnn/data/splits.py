@@ -33,7 +33,7 @@ def samples_of(dataset: DataSet, split: str) -> list[Sample]:
     if split == "trainval" and "train" in splits and "val" in splits:
         return splits["train"] + splits["val"]
     close = difflib.get_close_matches(split, splits, n=1, cutoff=0.4)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    hint = f" (did you mean '{close[0]}'?)" if close else ""
     raise DataError(f"split '{split}': the data has {', '.join(splits) or 'none'}{hint}")
 
 

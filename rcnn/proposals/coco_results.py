@@ -52,7 +52,10 @@ def _entries(path: Path) -> Iterator[tuple[str | int, list[float]]]:
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}); export it anew") from None
     if not isinstance(content, list):
-        raise DataError(f"{path}: not COCO's results, a list of entries; give the file with results, not the truth")
+        raise DataError(
+            f"{path}: not COCO's results, a list of entries; give a file that lists boxes with scores, "
+            "not the data's annotations"
+        )
     for number, entry in enumerate(content, 1):
         row = _row(entry)
         if row is None:

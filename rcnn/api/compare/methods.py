@@ -80,7 +80,7 @@ def _overview(record: Record, times: Mapping[str, Times], network: str) -> Secti
         "As in the papers, times leave selective search out but count Faster R-CNN's own proposals. The papers' SPPnet "
         "with VGG16 has five scales, its times are its authors'; their Faster R-CNN is trained in four steps."
     )
-    return Section("methods", "The four methods", says, Table(columns, tuple(rows)))
+    return Section("methods", "The methods", says, Table(columns, tuple(rows)))
 
 
 def _accuracy(plan: Plan, record: Record, times: Mapping[str, Times]) -> Section:
@@ -195,6 +195,8 @@ def _speedups(times: Mapping[str, Times], network: str) -> Section:
         "How many times faster than R-CNN. The papers leave proposals out; with them, selective search holds all "
         "methods but the last back."
     )
+    if base is None:
+        says += " R-CNN is not among the methods compared, so that the papers' figures alone stand here."
     return Section("speed-up", "Speed-up over R-CNN", says, Table(columns, tuple(rows)))
 
 

@@ -10,6 +10,7 @@ from rcnn.api.data import Data
 from rcnn.api.loading import Precision, config_of
 from rcnn.backbones.classifier import FULLY_CONNECTED
 from rcnn.backbones.networks import WEIGHTS
+from rcnn.backbones.weights import read_state
 from rcnn.config import Backbone, Config
 from rcnn.data import Format, Policy
 from rcnn.errors import ConfigError, WeightsError
@@ -166,6 +167,8 @@ def _check_backbone(asked: Asked) -> None:
         )
     if weights not in (None, "none") and not Path(str(weights)).is_file():
         raise WeightsError(f"{weights}: no such file; give --backbone-weights a file of weights, or none")
+    if weights not in (None, "none"):
+        read_state(Path(str(weights)))  # before hours of search: what cannot be read is told now
 
 
 def _check_modes(configs: Mapping[str, Config]) -> None:

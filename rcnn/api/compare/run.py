@@ -150,7 +150,7 @@ def _facts(record: Record) -> dict[str, str]:
         "versions": f"rcnn {record.rcnn}, torch {machine.torch}, Python {machine.python}",
         "precision": settings.precision or "as each method's settings say in training, fp32 in measuring",
         "seed": ", ".join(sorted(seeds)),
-        "times": f"median of {counted(settings.timed, 'picture')}, each alone and measured up to "
+        "times": f"median of at most {counted(settings.timed, 'picture')}, each alone and measured up to "
         f"{counted(settings.repeats, 'time')}",
         "runs": ", ".join(name.removeprefix("train ") for name in record.pieces if name.startswith("train ")),
     }
