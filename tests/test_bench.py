@@ -10,7 +10,7 @@ from conftest import tiny_config
 from torch import Tensor
 from torchvision_random import MOBILE_320
 
-from rcnn.bench import parts, results
+from rcnn.bench import parts, results, scale
 from rcnn.bench.agreement import matched, near, same
 from rcnn.bench.evaluate import evaluate_case, made_up
 from rcnn.bench.harness import Case, Effort, Row, Way, race
@@ -276,3 +276,23 @@ def test_detections_match_by_class_corners_and_score():
         matched(one, Detections(boxes[:0], torch.zeros(0), torch.zeros(0, dtype=torch.int64), ()), 0.1, 1, 1)
     twice = Detections(*(torch.cat((part, part)) for part in (one.boxes, one.scores, one.labels)), ())
     assert matched(twice, one, 0.5, 1, 1) == 0.5
+
+
+def test_growth_is_told_over_the_three_largest_sizes_and_quadratic_growth_fails(tmp_path):
+    sizes = (10, 100, 200, 400)
+    rows = [
+        row(case=f"{axis}: {size:,}", way=way, median=size**power / 1e6, memory=float(size))
+        for axis, power in (("classes", 1), ("objects", 2), (scale.SIDES, 2))
+        for size in sizes
+        for way in ("torchvision", "rcnn")
+    ]
+    powers = {(curve.axis, curve.way): curve.power for curve in scale.curves(rows)}
+    assert powers["classes", "rcnn"] == pytest.approx(1)
+    assert powers["objects", "torchvision"] == pytest.approx(2)
+    assert powers[scale.SIDES, "rcnn"] == pytest.approx(1), "a picture's area grows with the square of its side"
+    assert [failure.partition(",")[0] for failure in scale.failures(rows)] == ["objects"]
+    assert "objects, rcnn: 2.00" in scale.notes(rows)[0]
+    scale.draw(rows, tmp_path / "scale.svg")
+    assert (tmp_path / "scale.svg").read_text().count("milliseconds") or (
+        tmp_path / "scale.svg"
+    ).stat().st_size > 10_000

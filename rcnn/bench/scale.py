@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from rcnn.bench.evaluate import evaluate_case, made_up
@@ -13,6 +14,8 @@ from rcnn.bench.predict import MOBILE, Work, predict_case
 from rcnn.bench.train import train_case
 
 SMALL = Work(MOBILE, (320, 480))
+LARGEST = 3
+"""Sizes that growth is told by: of two alone a moment's noise would decide."""
 LINEAR = 1.3
 """The largest power of size that still passes for growth in proportion: small sizes do not fill the processor."""
 
@@ -57,12 +60,11 @@ class Curve:
 
     @property
     def power(self) -> float:
-        """Of the size, that the seconds grow with from the last but one size to the last; sides count as area."""
-        return _power(self.sizes, self.seconds) / (2 if self.axis == SIDES else 1)
-
-
-def _power(sizes: Sequence[float], values: Sequence[float]) -> float:
-    return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2]) if len(sizes) > 1 else math.nan
+        """Of the size, that the seconds grow with over the three largest sizes; sides count as area."""
+        if len(self.sizes) < 2:
+            return math.nan
+        slope = float(np.polyfit(np.log(self.sizes[-LARGEST:]), np.log(self.seconds[-LARGEST:]), 1)[0])
+        return slope / (2 if self.axis == SIDES else 1)
 
 
 def curves(rows: Sequence[Row]) -> list[Curve]:
@@ -85,7 +87,9 @@ def curves(rows: Sequence[Row]) -> list[Curve]:
 def notes(rows: Sequence[Row]) -> list[str]:
     """How each way grows at the end of each axis, in words."""
     said = [f"{curve.axis}, {curve.way}: {curve.power:.2f}" for curve in curves(rows) if len(curve.sizes) > 1]
-    return [f"Time grows with this power of the size, from the last but one to the last: {'; '.join(said)}."]
+    return [
+        f"Time grows with this power of the size (of the area, for sides), over the three largest: {'; '.join(said)}."
+    ]
 
 
 def failures(rows: Sequence[Row]) -> list[str]:
