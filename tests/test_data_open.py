@@ -235,7 +235,7 @@ def test_trainval_is_train_and_val_unless_the_data_has_its_own():
 def test_a_split_that_is_missing_is_an_error_with_those_that_exist():
     with pytest.raises(DataError, match=r"split 'test': the data has train, val$"):
         samples_of(dataset(train=1, val=1), "test")
-    with pytest.raises(DataError, match="split 'trainval': the data has train; did you mean 'train'"):
+    with pytest.raises(DataError, match=r"split 'trainval': the data has train \(did you mean 'train'\?\)"):
         samples_of(dataset(train=1), "trainval")
 
 
