@@ -119,7 +119,7 @@ def test_unchanged_changes_nothing(samples):
 @pytest.mark.parametrize("backbone", ["alexnet", "caffenet", "vgg-m", "vgg16", "zf"])
 def test_every_network_of_the_papers_has_a_plan_that_can_be_trained(backbone, tmp_path):
     weights = tmp_path / "weights.pth"
-    weights.touch()
+    torch.save({"weight": torch.zeros(1)}, weights)
     asked = Asked(backbone=backbone, backbone_weights=weights, studies=tuple(STUDIES))
     plan = make_plan(tmp_path, tmp_path / "c", asked)
     for study in STUDIES.values():
