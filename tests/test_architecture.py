@@ -12,6 +12,7 @@ LEVELS = (
     "ops anchors losses data evaluation distributed runs",
     "backbones proposals heads matching postprocess",
     "methods",
+    "acceleration",
     "training inference compression export",
     "config",
     "build presets",

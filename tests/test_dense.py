@@ -9,9 +9,9 @@ import torch
 from conftest import prepare, rows_of, shape_data, shape_sample, tiny_config
 
 from rcnn import api
+from rcnn.acceleration import dense
 from rcnn.cli import main
 from rcnn.errors import ConfigError
-from rcnn.methods import dense
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch.utils import _pytree as pytree
 
 from rcnn import api
-from rcnn.methods.graphs import CUDACapture, Graphed
+from rcnn.acceleration.graphs import CUDACapture, Graphed
 from rcnn.presets.overrides import override
 from rcnn.structures import Proposals
 from rcnn.training.loop import Trainer

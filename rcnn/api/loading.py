@@ -32,10 +32,10 @@ def load(
 ) -> Detector:
     """A detector from the folder of a run, one of its files, or `torchvision:NAME` (with its `weights` in a file).
 
-    `compile` has torch.compile make machine code of its convolutions and heads, once for each canvas that is met:
+    `compile` has torch.compile make machine code of its dense layers, once for each canvas and number of pictures:
     that takes up to minutes, and is worth it for many pictures. Raises ConfigError for a model that lays each picture
     on a canvas of its own (`input.bucket` exact32). Frozen norms are multiplied into the weights: to change a network
-    and store it, read it by `as_trained`.
+    and store it, read it by `rcnn.api.loading.as_trained`.
     """
     where = choose_device(device)
     detector = as_trained(source, where, which, weights, uses_bf16(precision, where))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rcnn import build
+from rcnn.acceleration.dense import compile_dense
 from rcnn.api.data import Data, read_data, split, with_splits_of
 from rcnn.api.loading import config_of, load, stored_config
 from rcnn.api.regions import with_regions
@@ -22,7 +23,6 @@ from rcnn.data import Format, Policy
 from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Detector
 from rcnn.methods import Method
-from rcnn.methods.dense import compile_dense
 from rcnn.presets.overrides import override, preset
 from rcnn.presets.yaml import to_yaml
 from rcnn.runs import RunFolder, write_text

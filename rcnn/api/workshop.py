@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from rcnn import build
+from rcnn.acceleration.graphs import CUDACapture
 from rcnn.api.loading import uses_bf16
 from rcnn.api.measuring import evaluate_detector
 from rcnn.api.proposals import rpn_proposals
@@ -20,7 +21,6 @@ from rcnn.data.raw import lays_out
 from rcnn.heads.box_head import SVMHead
 from rcnn.inference.predictor import Detector
 from rcnn.methods import RCNN, FasterRCNN, Method
-from rcnn.methods.graphs import CUDACapture
 from rcnn.proposals.files import read_proposals, write_proposals
 from rcnn.runs import RunFolder
 from rcnn.sample import Sample
@@ -143,9 +143,8 @@ class Workshop:
     def _around(self, model: Method) -> Detector:
         preprocess, most = build.preprocess(self.config.input), self.config.input.max_pixels
         proposer = build.proposer(self.config)
-        detector = Detector(model, preprocess, self.class_names, self.device, max_pixels=most, proposer=proposer)
-        detector.fills = self.config.training.compile
-        return detector
+        about: dict[str, Any] = {"max_pixels": most, "proposer": proposer, "fills": self.config.training.compile}
+        return Detector(model, preprocess, self.class_names, self.device, **about)
 
     def _feature_file(self, regions: Sequence[Regions]) -> FeatureFile:
         """The file of all training regions' features, as far as they are written."""

@@ -15,6 +15,7 @@ from rcnn.bench.harness import Case, Way
 from rcnn.bench.pictures import jpegs
 from rcnn.data.loader import Collate, Draw, Samples
 from rcnn.data.preprocess import Preprocess
+from rcnn.data.raw import lays_out
 from rcnn.sample import Sample
 from rcnn.structures import Batch
 
@@ -35,7 +36,7 @@ def load_case(files: Sequence[Path], size: tuple[int, int], preprocess: Preproce
         preprocess.short, preprocess.long, list(preprocess.mean), list(preprocess.std)
     ).to(device)
     rows = Samples([Sample(id=file.stem, picture=file) for file in files], preprocess)
-    collate = Collate(preprocess, ("object",), len(files))
+    collate = Collate(preprocess, ("object",), len(files), raw=lays_out(device))
     draws = [Draw(place, preprocess.short, mirrored=False, key=place) for place in range(len(files))]
 
     def theirs() -> Tensor:

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from torchvision.models import detection as tv
 
 from rcnn import build
+from rcnn.acceleration.dense import missing_compiler
 from rcnn.bench.agreement import matched
 from rcnn.bench.calibrated import calibrated, frozen, resized, tensor
 from rcnn.bench.harness import Case, Way
@@ -21,7 +22,6 @@ from rcnn.compat.torchvision import CONFIGS, from_state
 from rcnn.data.preprocess import Preprocess
 from rcnn.inference.predictor import Detector
 from rcnn.methods import FasterRCNN
-from rcnn.methods.dense import missing_compiler
 from rcnn.proposals.rpn import ProposalLimits
 from rcnn.structures import Detections
 from rcnn.training.session import computes_bf16

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from rcnn import build
+from rcnn.acceleration.dense import compile_dense, missing_compiler
+from rcnn.acceleration.graphs import CUDACapture
 from rcnn.bench.calibrated import tensor
 from rcnn.bench.harness import Case, Way
 from rcnn.bench.ops import random_boxes, seeded
@@ -24,8 +26,6 @@ from rcnn.compat.torchvision import CONFIGS, from_state
 from rcnn.data.loader import Collate, Draw, Drawn, Samples
 from rcnn.data.raw import lays_out
 from rcnn.methods import FasterRCNN
-from rcnn.methods.dense import compile_dense, missing_compiler
-from rcnn.methods.graphs import CUDACapture
 from rcnn.sample import Sample
 from rcnn.structures import Batch, Targets
 from rcnn.training.loop import Progress, Trainer

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import nn
 
+from rcnn.acceleration.dense import compile_dense
+from rcnn.acceleration.graphs import Graphed
 from rcnn.backbones import settle_norms
 from rcnn.data.loader import pad_proposals
 from rcnn.data.picture import MAX_PIXELS, resolve
@@ -17,8 +19,6 @@ from rcnn.data.preprocess import Preprocess
 from rcnn.data.raw import Size, lays_out, on_device
 from rcnn.errors import ConfigError, DataError
 from rcnn.methods import Method
-from rcnn.methods.dense import compile_dense
-from rcnn.methods.graphs import Graphed
 from rcnn.proposals.generate import find
 from rcnn.proposals.selective_search import Mode
 from rcnn.sample import Picture, Sample
@@ -79,6 +79,7 @@ class Detector:
         max_pixels: int = MAX_PIXELS,
         category_ids: Mapping[str, int] | None = None,
         proposer: Proposer | None = None,
+        fills: bool = False,
     ) -> None:
         self.model = model.to(device).eval()
         self.proposer = proposer
@@ -92,7 +93,7 @@ class Detector:
         self.incomplete = 0
         """Pictures so far whose detections the cap on candidates may have changed."""
         self.compiled = False
-        self.fills = False
+        self.fills = fills
         """Whether batches are filled up to a power of two: for each number of pictures something is made."""
         self._run: Callable[[Batch], PaddedDetections] = self._forward
 

@@ -78,8 +78,7 @@ def attach(dataset: DataSet, table: ProposalTable, maximum: int | None = None) -
         for sample in samples:
             if sample.id not in table.boxes:
                 raise DataError(
-                    f"{sample.id}: has no proposals in the file; make them for all of this data with rcnn propose, "
-                    "or pass the --split that it was made for"
+                    f"{sample.id}: has no proposals in the file; make them for all of this data with rcnn propose"
                 )
         splits[name] = [replace(sample, proposals=table.boxes[sample.id][:maximum]) for sample in samples]
     return replace(dataset, splits=splits)

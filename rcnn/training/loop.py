@@ -9,9 +9,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from rcnn.acceleration.graphs import Capture, Graphed
 from rcnn.data.loader import TruthBatch
 from rcnn.errors import TrainingError
-from rcnn.methods.graphs import Capture, Graphed
 from rcnn.structures import Batch, Targets
 from rcnn.training.optim import Schedule
 

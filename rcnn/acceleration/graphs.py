@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from rcnn.methods.dense import GRAPHS
+from rcnn.acceleration.dense import GRAPHS
 
 T = TypeVar("T")
 Capture = Callable[[Callable[[], T]], tuple[Callable[[], object], T]]
