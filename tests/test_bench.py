@@ -231,6 +231,14 @@ def test_a_part_that_is_none_is_refused(capsys):
     assert capsys.readouterr().err == f"rcnn: opps: no part of the benchmark; choose of {', '.join(parts.PARTS)}\n"
 
 
+@pytest.mark.parametrize("option", ["--json", "--results"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(option, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("rcnn.cli.bench.cases_of", lambda part: pytest.fail("something is measured"))
+    (tmp_path / "file").touch()
+    assert main(["bench", "ops", "--device", "cpu", option, str(tmp_path / "file" / "page.md")]) == 2
+    assert capsys.readouterr().err.startswith(f"rcnn: {option} {tmp_path / 'file' / 'page.md'}: cannot be written (")
+
+
 def test_every_part_makes_its_first_case_where_that_is_quick():
     for part in ("ops", "load", "evaluate", "start"):
         assert next(parts.cases_of(part)(CPU)).ways[-1].wanted

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,9 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     try:
         state = _read(path)
     except Exception as error:
-        raise WeightsError(f"{path}: cannot be read as weights ({first_line(error)}); pass another file") from error
+        # Torch's own words tell how to unpickle what may be dangerous.
+        reason = "it is no table of tensors alone" if isinstance(error, UnpicklingError) else first_line(error)
+        raise WeightsError(f"{path}: cannot be read as weights ({reason}); pass another file") from error
     if isinstance(state, dict):
         state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):

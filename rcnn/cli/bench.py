@@ -2,9 +2,10 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import torch
@@ -52,6 +53,7 @@ def bench(
     measured is written after each case.
     """
     check_names(parts or ())
+    check_files({"--json": json_file, "--results": page})
     torch.set_num_threads(threads or o.cores())
     where = choose_device(device)
     if memory:
@@ -107,6 +109,18 @@ def check_names(parts: Sequence[str]) -> None:
         raise ConfigError(f"{unknown[0]}: no part of the benchmark; choose of {', '.join(PARTS)}")
 
 
+def check_files(files: Mapping[str, Path | None]) -> None:
+    """Make the folders of what will be written; raise ConfigError where that cannot be, before anything is measured."""
+    for option, file in files.items():
+        try:
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with TemporaryFile(dir=file.parent):
+                    pass
+        except OSError as error:
+            raise ConfigError(f"{option} {file}: cannot be written ({error.strerror}); give another place") from error
+
+
 def command() -> str:
     """What was typed, as it can be typed elsewhere: without the files that it writes."""
     words, kept = iter(sys.argv[1:]), ["rcnn"]
@@ -138,7 +152,6 @@ class Kept:
         """A part as it is now."""
         self.results[result.part] = result
         if self.json_file:
-            self.json_file.parent.mkdir(parents=True, exist_ok=True)
             write_json(self.json_file, list(self.results.values()))
         if self.page:
             record(self.page, result)
