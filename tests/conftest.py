@@ -1,7 +1,6 @@
 """Small things to train on: pictures of coloured shapes, as arrays and as a VOC folder, and a tiny detector."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,6 @@ from rcnn.cli import frame
 from rcnn.presets.overrides import override, preset
 from rcnn.sample import DataSet, Sample
 
-if not torch.cuda.is_available():  # the GPU's kernels are interpreted; Triton decides that when it is imported
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 torch.set_num_threads(1)  # the work is so small that threads only wait for each other
 
 COLOURS = {"disc": (220, 40, 40), "square": (40, 60, 220)}
