@@ -15,7 +15,8 @@ from rcnn.api.loading import uses_bf16
 from rcnn.backbones.classifier import FULLY_CONNECTED, classifier, last_layer
 from rcnn.backbones.networks import WEIGHTS
 from rcnn.backbones.weights import LoadReport, fetch, fill, read_state
-from rcnn.config import Backbone, Positive, Section
+from rcnn.config import Backbone, Section
+from rcnn.config.section import Positive
 from rcnn.data.check import check_pictures
 from rcnn.data.cifar import is_cifar10, read_cifar10
 from rcnn.data.class_batches import ClassBatches, key_of

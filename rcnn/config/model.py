@@ -1,11 +1,11 @@
-"""All settings of a detector and its training: typed, frozen, checked. Units are pixels of the resized picture."""
+"""Settings of the network. Units are pixels of the resized picture."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+from rcnn.config.section import Fraction, Positive, Section
+
 Backbone = Literal[
     "mobilenet-v2",
     "mobilenet-v3-large",
@@ -21,35 +21,6 @@ Backbone = Literal[
     "vgg16",
     "zf",
 ]
-
-
-class Section(BaseModel):
-    """A group of settings; unknown names are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class InputSettings(Section):
-    """From a picture to the network's input."""
-
-    short: Annotated[int, Field(ge=32)] = 800
-    """the short side after resizing"""
-    long: Positive = 1333
-    """at most so long a long side; the short side gives way"""
-    bucket: Literal["coarse", "exact32"] = "coarse"
-    """canvas sizes: coarse (five, so that pictures share them) or exact32 (each picture's own, rounded up to 32)"""
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    """subtracted from red, green, blue in 0..1"""
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    """what is left is divided by it"""
-    max_pixels: Positive = 100_000_000
-    """larger pictures are refused before they are decoded"""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "InputSettings":
-        if self.long < self.short:
-            raise ValueError(f"long ({self.long}) is below short ({self.short})")
-        return self
 
 
 class ProposalSettings(Section):
@@ -203,105 +174,3 @@ class ModelSettings(Section):
     rpn: RPNSettings = RPNSettings()
     head: HeadSettings = HeadSettings()
     detections: DetectionSettings = DetectionSettings()
-
-
-class SVMSettings(Section):
-    """Support vector machines, one a class."""
-
-    cost: Annotated[float, Field(gt=0)] = 1e-3
-    """C: what a violated margin costs against the length of the weights"""
-    positive_weight: Annotated[float, Field(gt=0)] = 2.0
-    """what a violation by a positive counts"""
-    bias: Annotated[float, Field(gt=0)] = 10.0
-    """the constant feature"""
-    norm: Annotated[float, Field(gt=0)] = 20.0
-    """features are scaled so that this is their mean length"""
-    negative_iou: Fraction = 0.3
-    """a proposal below it, with every object of the class, is a negative"""
-    negative_nms: Fraction = 1.0
-    """negatives that overlap another by more are dropped (SPPnet: 0.7)"""
-    difficult: bool = False
-    """whether an object marked difficult is a positive"""
-
-
-class RidgeSettings(Section):
-    """Box regressors on pooled features, one a class."""
-
-    penalty: Annotated[float, Field(gt=0)] = 1000.0
-    """lambda, on the squared weights"""
-    iou: Fraction = 0.6
-    """a proposal learns from an object that it overlaps by more"""
-    inclusive: bool = False
-    """or by exactly so much"""
-    difficult: bool = False
-    """whether an object marked difficult teaches"""
-    norm: Annotated[float, Field(gt=0)] = 20.0
-    """features are scaled so that this is their mean length"""
-
-
-class TrainingSettings(Section):
-    """How the network is trained."""
-
-    scheme: Literal["auto", "approximate-joint", "4-step", "exact-joint", "multi-task", "stage-wise"] = "auto"
-    """auto: approximate-joint for Faster R-CNN, multi-task for Fast R-CNN, the papers' stages for R-CNN and SPPnet"""
-    epochs: Positive = 12
-    """passes over the training pictures, in each stage"""
-    iterations: Annotated[int, Field(ge=0)] = 0
-    """instead of epochs: moves of the weights, in each stage"""
-    rpn_epochs: Annotated[int, Field(ge=0)] = 0
-    """the same in 4-step training's stages of the RPN; 0: as the others"""
-    rpn_iterations: Annotated[int, Field(ge=0)] = 0
-    """instead of rpn_epochs"""
-    rpn_batch: Annotated[int, Field(ge=0)] = 0
-    """pictures a step in them; 0: as in the others"""
-    batch: Positive = 4
-    """pictures a step on this machine"""
-    accumulate: Positive = 1
-    """steps whose gradients are added up before the weights move"""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: Annotated[float, Field(gt=0)] = 0.02
-    """for sgd: the rate for lr_pictures pictures a step, scaled to the real number; for adamw: as it is"""
-    lr_pictures: Annotated[int, Field(ge=0)] = 16
-    """0: the rate is not scaled"""
-    bias_lr: Annotated[float, Field(ge=0)] = 1.0
-    """the rate of biases, times lr"""
-    new_lr: Annotated[float, Field(gt=0)] = 1.0
-    """the rate of the new classification layer, times lr"""
-    momentum: Fraction = 0.9
-    """of sgd"""
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    bias_decay: bool = True
-    """whether biases decay too"""
-    warmup: Annotated[int, Field(ge=0)] = 50
-    """steps over which the rate rises to its full value"""
-    schedule: Literal["step", "cosine"] = "step"
-    drops: tuple[Fraction, ...] = (0.75,)
-    """with step: after these parts of all steps the rate is multiplied with 0.1"""
-    clip: Annotated[float, Field(ge=0)] = 10.0
-    """largest norm of the gradient; 0 for no limit"""
-    flip: Fraction = 0.5
-    """chance of a mirror image"""
-    scales: tuple[Positive, ...] = ()
-    """short sides to choose from in training; none: that of the input"""
-    train_difficult: bool = True
-    """whether objects marked difficult teach"""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 where the device computes in it"""
-    compile: bool = False
-    """have torch.compile make machine code of the dense layers: minutes at the beginning, then faster steps"""
-    workers: Annotated[int, Field(ge=0)] = 0
-    """processes that prepare pictures"""
-    save_minutes: Annotated[float, Field(gt=0)] = 10.0
-    """between saves of the newest state within an epoch"""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """all chance follows from it"""
-    svm: SVMSettings = SVMSettings()
-    ridge: RidgeSettings = RidgeSettings()
-
-
-class Config(Section):
-    """Everything that a run depends on beside its data."""
-
-    input: InputSettings = InputSettings()
-    model: ModelSettings = ModelSettings()
-    training: TrainingSettings = TrainingSettings()

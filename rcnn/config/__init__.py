@@ -1,0 +1,36 @@
+"""All settings of a detector and its training: typed, frozen, checked."""
+
+from rcnn.config.input import InputSettings
+from rcnn.config.model import (
+    Backbone,
+    DetectionSettings,
+    HeadSettings,
+    ModelSettings,
+    ProposalSettings,
+    RPNSettings,
+)
+from rcnn.config.section import Section
+from rcnn.config.training import RidgeSettings, SVMSettings, TrainingSettings
+
+__all__ = [
+    "Backbone",
+    "Config",
+    "DetectionSettings",
+    "HeadSettings",
+    "InputSettings",
+    "ModelSettings",
+    "ProposalSettings",
+    "RPNSettings",
+    "RidgeSettings",
+    "SVMSettings",
+    "Section",
+    "TrainingSettings",
+]
+
+
+class Config(Section):
+    """Everything that a run depends on beside its data."""
+
+    input: InputSettings = InputSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
