@@ -138,10 +138,10 @@ def test_both_kernels_name_the_same_winners_and_scatter_alike():
     assert torch.equal(pooled, other)
     assert torch.equal(winners, others)
     assert (winners == -1).any()
-    rows, values = 2 * (9 * 17 + 6 * 10), torch.ones(180, 3)
-    sums = scatter_numba(values, winners.flatten(0, 1), rows)
-    assert torch.equal(sums, scatter_add(values, winners.flatten(0, 1), rows))
-    assert sums.sum() == (winners >= 0).sum()
+    rows, values = 2 * (9 * 17 + 6 * 10), torch.arange(180 * 3.0).view(winners.shape[0], 3, -1).transpose(1, 2)
+    sums = scatter_numba(values, winners, rows)
+    assert torch.equal(sums, scatter_add(values, winners, rows))
+    assert sums.sum() == values[winners >= 0].sum()
 
 
 def test_the_number_of_threads_changes_nothing():

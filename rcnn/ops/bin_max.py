@@ -55,10 +55,9 @@ def max_gradient(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Any, ...]:
 @torch.library.custom_op("rcnn::bin_max_backward", mutates_args=())
 def _bin_max_backward(grad: Tensor, winners: Tensor, rows: int) -> Tensor:
     """Each bin's gradient goes to its winner: `grad` [B*P, C, K] summed over bins into a table of `rows` rows."""
-    channels = winners.shape[2]
-    values = grad.transpose(1, 2).reshape(-1, channels).to(torch.promote_types(grad.dtype, torch.float32))
+    values = grad.transpose(1, 2).to(torch.promote_types(grad.dtype, torch.float32))  # where it lies, as it lies
     scatter = scatter_numba if grad.device.type == "cpu" else scatter_add
-    return scatter(values, winners.view(-1, channels), rows).to(grad.dtype)
+    return scatter(values, winners, rows).to(grad.dtype)
 
 
 @_bin_max_backward.register_fake
@@ -66,7 +65,8 @@ def _(grad: Tensor, winners: Tensor, rows: int) -> Tensor:
     return grad.new_empty(rows, winners.shape[2])
 
 
-def scatter_add(values: Float[Tensor, "M C"], winners: Int[Tensor, "M C"], rows: int) -> Float[Tensor, "rows C"]:
+def scatter_add(values: Float[Tensor, "R K C"], winners: Int[Tensor, "R K C"], rows: int) -> Float[Tensor, "rows C"]:
     """Each value added to the row that its winner names, on any device; what has no winner goes nowhere."""
-    table = values.new_zeros(rows + 1, values.shape[1])  # the last row takes those without a winner
-    return table.scatter_add_(0, torch.where(winners < 0, rows, winners).to(torch.int64), values)[:rows]
+    table = values.new_zeros(rows + 1, values.shape[2])  # the last row takes those without a winner
+    places = torch.where(winners < 0, rows, winners).to(torch.int64)
+    return table.scatter_add_(0, places.flatten(0, 1), values.flatten(0, 1))[:rows]
