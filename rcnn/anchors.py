@@ -36,15 +36,19 @@ class AnchorGrid(nn.Module):
     """Makes the anchors of a canvas.
 
     `sizes` holds for each level the sides, in pixels, of its square anchors; `ratios` the heights over widths that
-    each size is given at equal area.
+    each size is given at equal area. As in torchvision their corners are whole pixels,
+    and their steps a canvas divided by its level; with `strides`, a level each, neither is rounded, as in detectron2.
     """
 
-    def __init__(self, sizes: Sequence[Sequence[float]], ratios: Sequence[float]) -> None:
+    def __init__(
+        self, sizes: Sequence[Sequence[float]], ratios: Sequence[float], strides: Sequence[float] = ()
+    ) -> None:
         super().__init__()
+        self.strides = tuple(strides)
         self.per_cell = len(sizes[0]) * len(ratios)
         self.levels = len(sizes)
         for level, sides in enumerate(sizes):
-            self.register_buffer(f"shapes{level}", anchor_shapes(sides, ratios), persistent=False)
+            self.register_buffer(f"shapes{level}", anchor_shapes(sides, ratios, rounded=not strides), persistent=False)
 
     def forward(self, shapes: Sequence[tuple[int, int]], canvas: tuple[int, int]) -> Anchors:
         """The anchors of a canvas of height and width `canvas`, whose levels have height and width `shapes`."""
@@ -55,16 +59,18 @@ class AnchorGrid(nn.Module):
     def _level(self, level: int, shape: tuple[int, int], canvas: tuple[int, int]) -> tuple[Tensor, Tensor]:
         base = self.get_buffer(f"shapes{level}")  # [k, 4]
         # A step is not always the stride: the coarsest level's size is rounded, and torchvision divides likewise.
-        y, x = (torch.arange(n, device=base.device) * (side // n) for n, side in zip(shape, canvas, strict=True))
+        steps = [self.strides[level] if self.strides else side // n for n, side in zip(shape, canvas, strict=True)]
+        y, x = (torch.arange(n, device=base.device) * step for n, step in zip(shape, steps, strict=True))
         rows, columns = torch.meshgrid(y, x, indexing="ij")
         origins = torch.stack((columns, rows), dim=-1).reshape(-1, 1, 2).to(base.dtype)  # [cells, 1, 2]
         boxes = origins.repeat(1, 1, 2) + base
         return boxes.reshape(-1, 4), origins.expand(-1, len(base), -1).reshape(-1, 2)
 
 
-def anchor_shapes(sides: Sequence[float], ratios: Sequence[float]) -> Float[Tensor, "k 4"]:
-    """The anchors of a cell, around its origin, in whole pixels."""
+def anchor_shapes(sides: Sequence[float], ratios: Sequence[float], rounded: bool = True) -> Float[Tensor, "k 4"]:
+    """The anchors of a cell, around its origin, in whole pixels if `rounded`."""
     heights = torch.tensor(ratios).sqrt()
     widths = 1 / heights
     w, h = ((scale[:, None] * torch.tensor(sides, dtype=torch.float32)).flatten() for scale in (widths, heights))
-    return (torch.stack((-w, -h, w, h), dim=1) / 2).round()
+    shapes = torch.stack((-w, -h, w, h), dim=1) / 2
+    return shapes.round() if rounded else shapes

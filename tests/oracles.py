@@ -46,23 +46,24 @@ def loop_nms(boxes, scores, groups, valid, threshold, k):
 
 
 def loop_roi_align(features, box, stride, size, sampling, aligned):
-    """One region read from one level, features [C, H, W]: a nested list [C][size][size]."""
+    """One region read from one level, features [C, H, W]: a nested list [C][size][size]; sampling 0 is adaptive."""
     channels, height, width = features.shape
     cells = features.tolist()
     shift = 0.5 if aligned else 0.0
     x1, y1, x2, y2 = (value / stride - shift for value in box)
     w, h = (x2 - x1, y2 - y1) if aligned else (max(x2 - x1, 1.0), max(y2 - y1, 1.0))
+    down, across = (sampling or math.ceil(side / size) for side in (h, w))
     pooled = [[[0.0] * size for _ in range(size)] for _ in range(channels)]
     for c in range(channels):
         for row in range(size):
             for column in range(size):
                 total = 0.0
-                for sy in range(sampling):
-                    for sx in range(sampling):
-                        y = y1 + (row + (sy + 0.5) / sampling) * h / size
-                        x = x1 + (column + (sx + 0.5) / sampling) * w / size
+                for sy in range(down):
+                    for sx in range(across):
+                        y = y1 + (row + (sy + 0.5) / down) * h / size
+                        x = x1 + (column + (sx + 0.5) / across) * w / size
                         total += _loop_bilinear(cells[c], y, x, height, width)
-                pooled[c][row][column] = total / sampling**2
+                pooled[c][row][column] = total / max(down * across, 1)
     return pooled
 
 

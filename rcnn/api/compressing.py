@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rcnn.api.loading import as_trained, config_of
+from rcnn.api.loading import as_trained, config_of, is_of_others
 from rcnn.compression.svd import LowRankLinear, parameters, truncate_head
 from rcnn.errors import ConfigError
 from rcnn.heads.box_head import BoxHead
@@ -81,7 +81,7 @@ def refuse_folder(out: Path, overwrite: bool, run: Path) -> None:
 
 def load_run(run: Path | str, device: str) -> Detector:
     """The best detector of a run that this library trained."""
-    if str(run).startswith("torchvision:"):
+    if is_of_others(run):
         raise ConfigError(f"{run}: no run of this library; give the folder of one, which rcnn train makes")
     if Path(run).is_file():
         raise ConfigError(f"{run}: a file; give the folder of a run")

@@ -1,6 +1,6 @@
 """From a name to a detector."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from rcnn import build
+from rcnn.compat.detectron2 import load_detectron2
 from rcnn.compat.torchvision import load_torchvision
 from rcnn.config import Config
 from rcnn.errors import ConfigError, WeightsError
@@ -21,6 +22,18 @@ Precision = Literal["auto", "fp32", "bf16"]
 Which = Literal["best", "last"]
 
 
+OTHERS: Mapping[str, Callable[[str, Path | str | None, torch.device, bool], Detector]] = {
+    "torchvision": load_torchvision,
+    "detectron2": load_detectron2,
+}
+"""By the word before the colon in LIBRARY:NAME."""
+
+
+def is_of_others(source: object) -> bool:
+    """Whether a model is named LIBRARY:NAME."""
+    return str(source).partition(":")[0] in OTHERS
+
+
 def load(
     source: Path | str,
     device: str = "auto",
@@ -30,17 +43,18 @@ def load(
     precision: Precision = "fp32",
     compile: bool = False,
 ) -> Detector:
-    """A detector from the folder of a run, one of its files, or `torchvision:NAME` (with its `weights` in a file).
+    """A detector from the folder of a run, one of its files, `torchvision:NAME` or `detectron2:NAME` (with its
+    `weights` in a file).
 
     `compile` has torch.compile make machine code of its dense layers, once for each canvas and number of pictures:
     that takes up to minutes, and is worth it for many pictures. Raises ConfigError for a model that lays each picture
-    on a canvas of its own (`input.bucket` exact32). Frozen norms are multiplied into the weights: to change a network
-    and store it, read it by `rcnn.api.loading.as_trained`.
+    on a canvas of its own (`input.bucket`). Frozen norms are multiplied into the weights: to change a network and
+    store it, read it by `rcnn.api.loading.as_trained`.
     """
     where = choose_device(device)
     detector = as_trained(source, where, which, weights, uses_bf16(precision, where))
     if compile:
-        if detector.preprocess.bucket == "exact32":
+        if detector.preprocess.bucket != "coarse":
             raise ConfigError(f"--compile: {build.MANY_CANVASES}")
         detector.compile()
     return detector.settled()
@@ -54,11 +68,14 @@ def as_trained(
     bf16: bool = False,
 ) -> Detector:
     """The same with the parameters that it was trained with, under their names."""
-    if str(source).startswith("torchvision:"):
-        return load_torchvision(str(source).removeprefix("torchvision:"), weights, where, bf16)
+    library, _, name = str(source).partition(":")
+    if library in OTHERS:
+        return OTHERS[library](name, weights, where, bf16)
     path = Path(source)
     if not path.exists():
-        raise WeightsError(f"{source}: no such run; pass the folder that rcnn train wrote, or torchvision:NAME")
+        raise WeightsError(
+            f"{source}: no such run; pass the folder that rcnn train wrote, torchvision:NAME or detectron2:NAME"
+        )
     if path.is_dir():
         path = RunFolder(path).best if which == "best" else RunFolder(path).last
     tensors, metadata = read_tensors(path)
@@ -74,12 +91,12 @@ def as_trained(
 def load_named(
     run: str, weights: str, device: str, precision: Precision, max_proposals: int | None = None, compile: bool = False
 ) -> Detector:
-    """A detector as command lines name it: `weights` is `best` or `last`, or a file for `torchvision:NAME`.
+    """A detector as command lines name it: `weights` is `best` or `last`, or the file of a LIBRARY:NAME.
 
     It looks at the best `max_proposals` regions of a picture; without, at as many as it was trained to.
     """
     options: dict[str, Any] = {"precision": precision, "compile": compile}
-    if run.startswith("torchvision:"):
+    if is_of_others(run):
         options["weights"] = None if weights in ("best", "last") else weights
     elif weights in ("best", "last"):
         options["which"] = weights

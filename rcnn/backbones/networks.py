@@ -28,6 +28,15 @@ def resnet(build: Callable[..., nn.Module], channels: Sequence[int], norm: NormL
     return Trunk(layers, ("layer1", "layer2", "layer3", "layer4"), channels)
 
 
+def caffe_resnet(build: Callable[..., nn.Module], channels: Sequence[int], norm: NormLayer) -> Trunk:
+    """A ResNet as first published: a stage halves the map in its first 1x1 convolution, not in its 3x3 one."""
+    trunk = resnet(build, channels, norm)
+    for stage in ("layer2", "layer3", "layer4"):
+        first = trunk.get_submodule(f"{stage}.0")
+        first.conv1.stride, first.conv2.stride = first.conv2.stride, first.conv1.stride  # type: ignore[assignment]
+    return trunk
+
+
 def mobilenet(
     build: Callable[..., nn.Module],
     taps: Sequence[str],
@@ -75,6 +84,9 @@ NETWORKS: dict[str, Callable[[NormLayer], Trunk]] = {
     "resnet34": partial(resnet, _models.resnet34, _BASIC),
     "resnet50": partial(resnet, _models.resnet50, _DEEP),
     "resnet101": partial(resnet, _models.resnet101, _DEEP),
+    # their published weights are detectron2's; rcnn.load("detectron2:NAME") reads them
+    "resnet50-caffe": partial(caffe_resnet, _models.resnet50, _DEEP),
+    "resnet101-caffe": partial(caffe_resnet, _models.resnet101, _DEEP),
     "small": small,
     "alexnet": partial(paper, papers.alexnet),
     "caffenet": partial(paper, papers.caffenet),

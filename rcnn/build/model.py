@@ -44,7 +44,8 @@ Model = TypeVar("Model", bound=nn.Module)
 
 def preprocess(settings: InputSettings) -> Preprocess:
     """What happens to a picture before the network."""
-    return Preprocess(settings.short, settings.long, settings.bucket, settings.mean, settings.std)
+    scaling = settings.short, settings.long, settings.bucket
+    return Preprocess(*scaling, settings.mean, settings.std, settings.resize)
 
 
 def proposer(config: Config, training: bool = False) -> Proposer | None:
@@ -175,7 +176,9 @@ def _rpn(backbone: Backbone, settings: ModelSettings) -> tuple[RPN, ProposalLimi
             f"model.rpn.anchor_sizes: {len(rpn.anchor_sizes)} levels, but the backbone has {levels}; "
             "give sizes for each"
         )
-    grid = AnchorGrid(rpn.anchor_sizes, rpn.anchor_ratios)
+    strides = [*backbone.strides, *(backbone.strides[-1] * 2**n for n in range(1, backbone.extra_levels + 1))]
+    exact = rpn.anchor_grid == "detectron2"
+    grid = AnchorGrid(rpn.anchor_sizes, rpn.anchor_ratios, strides if exact else ())
     network = RPN(RPNHead(backbone.channels, grid.per_cell, rpn.depth, rpn.width), grid)
     return network, ProposalLimits(rpn.before, rpn.after, rpn.score, rpn.nms, rpn.side)
 

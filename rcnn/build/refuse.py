@@ -10,7 +10,7 @@ SCHEMES = {
     "faster-rcnn": ("auto", "approximate-joint", "4-step", "exact-joint"),
 }
 """Which schemes a method knows; the first is what `auto` stands for, or the only one."""
-MANY_CANVASES = "with input.bucket=exact32 most pictures would be compiled for anew; choose coarse"
+MANY_CANVASES = "with a canvas of its own (input.bucket) most pictures would be compiled for anew; choose coarse"
 
 
 def refuse(config: Config) -> None:
@@ -18,7 +18,7 @@ def refuse(config: Config) -> None:
     _refuse_scheme(config)
     _refuse_stages(config)
     _refuse_head(config)
-    if config.training.compile and config.input.bucket == "exact32":
+    if config.training.compile and config.input.bucket != "coarse":
         raise ConfigError(f"training.compile: {MANY_CANVASES}")
 
 
@@ -43,6 +43,8 @@ def _refuse_stages(config: Config) -> None:
         raise ConfigError("model.head.box_loss: is 0, but stage-wise training ends with the boxes; give a weight")
     if scheme == "exact-joint" and head.pooling == "max":
         raise ConfigError("model.head.pooling: max pooling gives boxes no gradient for exact-joint; choose align")
+    if scheme == "exact-joint" and head.sampling == 0:
+        raise ConfigError("model.head.sampling: 0 gives boxes no gradient for exact-joint; give the points of a bin")
 
 
 def _refuse_head(config: Config) -> None:

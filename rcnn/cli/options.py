@@ -11,7 +11,9 @@ from rcnn.data import Format, Policy
 PrecisionName = Literal["auto", "fp32", "bf16"]
 
 DataArgument = Annotated[Path, typer.Argument(metavar="DATA", help="A folder in VOC or COCO form, or a COCO file.")]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or torchvision:NAME.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="The folder of a run, torchvision:NAME or detectron2:NAME.")
+]
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[PrecisionName, typer.Option(help="auto: bf16 where it is fast.")]
@@ -30,7 +32,7 @@ TrainingBadBoxes = Annotated[
     Policy | None, typer.Option(help="What to do about defects in the data: fail unless given.")
 ]
 DataFormat = Annotated[Format | None, typer.Option("--format", help="Of the data; else recognised.")]
-WhichWeights = Annotated[str, typer.Option(help="best, last, or for torchvision:NAME a file.")]
+WhichWeights = Annotated[str, typer.Option(help="best, last, or for torchvision:NAME and detectron2:NAME a file.")]
 Together = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
 
 PresetName = Annotated[

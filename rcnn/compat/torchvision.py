@@ -12,6 +12,7 @@ from rcnn import build
 from rcnn.backbones import fold_frozen_norm
 from rcnn.backbones.classifier import by_cell
 from rcnn.backbones.weights import fetch, read_state
+from rcnn.compat.fitting import load_exactly
 from rcnn.config import Config, DetectionSettings, HeadSettings, InputSettings, ModelSettings, RPNSettings
 from rcnn.errors import WeightsError
 from rcnn.inference.predictor import Detector
@@ -81,7 +82,7 @@ def from_state(name: str, state: Mapping[str, Tensor]) -> tuple[Method, tuple[st
     plain = config.model_copy(update={"model": config.model.model_copy(update=norms)})
     model, _ = build.detector(plain, classes)
     _set_epsilon(model, _epsilon(name, state))
-    _load(model, name, state)
+    load_exactly(model, name, rename(state))
     fold_frozen_norm(model)
     return build.channels_last(model), _class_names(name, classes)
 
@@ -104,22 +105,6 @@ _RENAMES = (
     (r"^roi_heads\.box_head\.(\d)\.", r"head.convs.\1."),
     (r"^roi_heads\.box_predictor\.", r"head."),
 )
-
-
-def _load(model: nn.Module, name: str, state: Mapping[str, Tensor]) -> None:
-    renamed, own = rename(state), model.state_dict()
-    wrong = [
-        key
-        for key in own.keys() | renamed.keys()
-        if not key.endswith("num_batches_tracked")
-        and (key not in own or key not in renamed or own[key].shape != renamed[key].shape)
-    ]
-    if wrong:
-        raise WeightsError(
-            f"{name}: the weights do not fit: {min(wrong)} and {len(wrong) - 1} more are missing or differ; "
-            f"pass the state dict of that model"
-        )
-    model.load_state_dict(renamed, strict=False)
 
 
 def _epsilon(name: str, state: Mapping[str, Tensor]) -> float:

@@ -14,8 +14,10 @@ class InputSettings(Section):
     """the short side after resizing"""
     long: Positive = 1333
     """at most so long a long side; the short side gives way"""
-    bucket: Literal["coarse", "exact32"] = "coarse"
-    """canvas sizes: coarse (five, so that pictures share them) or exact32 (each picture's own, rounded up to 32)"""
+    resize: Literal["bilinear", "pillow"] = "bilinear"
+    """bilinear: as torchvision's detectors do, sizes rounded down; pillow: as detectron2 does, antialiased, rounded"""
+    bucket: Literal["coarse", "exact32", "exact"] = "coarse"
+    """canvas sizes: coarse (five, which pictures share), exact32 (each picture's own, rounded up to 32) or exact"""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """subtracted from red, green, blue in 0..1"""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)

@@ -14,6 +14,8 @@ Backbone = Literal[
     "resnet34",
     "resnet50",
     "resnet101",
+    "resnet50-caffe",
+    "resnet101-caffe",
     "small",
     "alexnet",
     "caffenet",
@@ -45,6 +47,8 @@ class RPNSettings(Section):
     """for each level, finest first, the sides of its square anchors"""
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     """heights over widths"""
+    anchor_grid: Literal["torchvision", "detectron2"] = "torchvision"
+    """torchvision: corners and steps of whole pixels; detectron2: corners as they come, steps of the exact stride"""
     before: Positive = 1000
     """proposals of each level that enter suppression at test"""
     after: Positive = 1000
@@ -86,8 +90,8 @@ class HeadSettings(Section):
     """regions are read on a grid of pool x pool"""
     bins: tuple[Positive, ...] = (1, 2, 3, 6)
     """SPPnet's pyramid: grids of so many bins a side"""
-    sampling: Positive = 2
-    """RoIAlign takes sampling x sampling points a bin"""
+    sampling: Annotated[int, Field(ge=0)] = 2
+    """RoIAlign takes sampling x sampling points a bin; 0: as many as the bin has cells, as detectron2 does, slowly"""
     aligned: bool = False
     """shift by half a pixel, as detectron2 does"""
     crop: Positive = 224

@@ -8,22 +8,25 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from rcnn.data.raw import RawBatch, Size
 from rcnn.data.resize import resize
 from rcnn.structures import Batch
 
-Bucket = Literal["coarse", "exact32"]
+Bucket = Literal["coarse", "exact32", "exact"]
+Resize = Literal["bilinear", "pillow"]
 
 
 @dataclass(frozen=True)
 class Preprocess:
     """Resize to a short side of `short` unless the long one would exceed `long`; normalise; lay on a canvas.
 
-    The canvas follows from the picture's size and these settings alone. `exact32`: the resized picture's sides,
-    rounded up to 32 (torchvision's for one picture). `coarse`: five canvases in all, so that most pictures of a data
-    set share one and graphs are few.
+    The canvas follows from the picture's size and these settings alone. `exact`: the resized picture's sides
+    (detectron2's for one picture without a pyramid); `exact32`: rounded up to 32 (torchvision's for one picture).
+    `coarse`: five canvases in all, so that most pictures of a data set share one and graphs are few. `resize` is
+    torchvision's (`bilinear`) or detectron2's (`pillow`), each with its own rounding of the sides.
     """
 
     short: int = 800
@@ -31,16 +34,20 @@ class Preprocess:
     bucket: Bucket = "coarse"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    resize: Resize = "bilinear"
 
     def resized(self, size: Size, short: int | None = None) -> Size:
         """The size of a picture of `size` after resizing, for another short side if given."""
         short = short or self.short
         long = self.long * short / self.short
         scale = min(short / min(size), long / max(size))
-        return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
+        half = 0.5 if self.resize == "pillow" else 0.0
+        return max(1, math.floor(size[0] * scale + half)), max(1, math.floor(size[1] * scale + half))
 
     def canvas(self, resized: Size, short: int | None = None) -> Size:
         """The canvas for a resized picture."""
+        if self.bucket == "exact":
+            return resized
         if self.bucket == "exact32":
             return _up32(resized[0]), _up32(resized[1])
         short = short or self.short
@@ -58,7 +65,7 @@ class Preprocess:
         """
         images = torch.empty(count, *canvas, 3)
         for place, (picture, size) in enumerate(zip(pictures, sizes, strict=True)):
-            resize(picture, size, self._levels(), images[place].numpy())
+            resize(self._shrunk(picture, size), size, self._levels(), images[place].numpy())
         images[len(pictures) :] = 0
         return _batch(images.permute(0, 3, 1, 2), pictures, sizes)
 
@@ -66,9 +73,17 @@ class Preprocess:
         self, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size], canvas: Size, count: int
     ) -> RawBatch:
         """The same batch with its pictures as they are, to be laid out on another device."""
-        raw = tuple(torch.from_numpy(np.require(picture, requirements=("C", "W"))) for picture in pictures)
+        shrunk = (self._shrunk(picture, size) for picture, size in zip(pictures, sizes, strict=True))
+        raw = tuple(torch.from_numpy(np.require(picture, requirements=("C", "W"))) for picture in shrunk)
         rest = _batch(torch.zeros(count, 3, 0, 0), pictures, sizes)
         return RawBatch(raw, tuple(sizes), canvas, self.mean, self.std, rest)
+
+    def _shrunk(self, picture: UInt8[np.ndarray, "_ _ 3"], size: Size) -> UInt8[np.ndarray, "_ _ 3"]:
+        """The picture itself, or already at its new size where Pillow resizes: in bytes, before it is normalised."""
+        if self.resize == "bilinear":
+            return picture
+        image = Image.fromarray(np.ascontiguousarray(picture))
+        return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
 
     def _levels(self) -> Float[np.ndarray, "256 3"]:
         """What the 256 levels of red, green and blue are to the network."""

@@ -1,5 +1,6 @@
 """What each operator means, as plainly as it can be said: slow, and the measure of the fast kernels."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -24,10 +25,18 @@ def roi_align_reference(
     for picture, regions in enumerate(boxes):
         for box, level in zip(regions, levels[picture].tolist(), strict=True):
             features, (x1, y1, x2, y2) = pyramid[level][picture], box / strides[level] - (0.5 if aligned else 0.0)
-            ys, xs = _grid(y1, y2, size * sampling, aligned), _grid(x1, x2, size * sampling, aligned)
+            down, across = (sampling or _cells(*ends, size, aligned) for ends in ((y1, y2), (x1, x2)))
+            ys, xs = _grid(y1, y2, size * down, aligned), _grid(x1, x2, size * across, aligned)
             values = _bilinear(features, ys[:, None].expand(-1, len(xs)), xs[None].expand(len(ys), -1))
-            pooled.append(torch.nn.functional.avg_pool2d(values[None], sampling)[0])
+            means = torch.nn.functional.avg_pool2d(values[None], (down, across))[0] if down * across else None
+            pooled.append(values.new_zeros(len(features), size, size) if means is None else means)
     return torch.stack(pooled) if pooled else pyramid[0].new_zeros(0, pyramid[0].shape[1], size, size)
+
+
+def _cells(low: Tensor, high: Tensor, size: int, aligned: bool) -> int:
+    """The cells of a bin along one axis, where there are as many samples; none in a box without an extent."""
+    length = high - low if aligned else (high - low).clamp(min=1)
+    return max(0, math.ceil(float(length / size)))
 
 
 def _grid(low: Tensor, high: Tensor, points: int, aligned: bool) -> Float[Tensor, "points"]:

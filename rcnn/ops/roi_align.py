@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rcnn.ops.levels import Strides, first_rows, level_geometry, maps_of, shapes_of, table_of
+from rcnn.ops.roi_align_adaptive import roi_align_adaptive
 from rcnn.ops.roi_align_numba import Taps, roi_align_backward_numba, roi_align_numba
 
 
@@ -30,9 +31,12 @@ def roi_align(
 
     `strides` are the canvas pixels per cell of each level; boxes are in canvas pixels and each is read from the level
     of the pyramid that `levels` names. `aligned` shifts by half a pixel, so that a cell's value stands at its centre
-    (detectron2's later convention). The result is laid out channels last. Boxes that require a gradient get the exact
-    one, at more cost. Source: Mask R-CNN, section 3; Faster R-CNN, section 3.2, for the gradient of boxes.
+    (detectron2's later convention). With `sampling` 0 a bin takes as many samples as it has cells, by torchvision's
+    slower operator. The result is laid out channels last. Boxes that require a gradient get the exact one, at more
+    cost, but for `sampling` 0. Source: Mask R-CNN, section 3; Faster R-CNN, section 3.2, for the gradient of boxes.
     """
+    if sampling == 0:
+        return roi_align_adaptive(pyramid, boxes.detach(), levels, strides, size, aligned)
     if boxes.requires_grad and torch.is_grad_enabled():
         return _differentiable(pyramid, boxes, levels, strides, size, sampling, aligned)
     return torch.ops.rcnn.roi_align(list(pyramid), boxes, levels, [float(s) for s in strides], size, sampling, aligned)
