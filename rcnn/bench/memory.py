@@ -22,9 +22,9 @@ def check_memory(device: torch.device) -> None:
         raise ConfigError("--memory: the processor's is told by Linux alone; leave it out, or measure on a GPU")
 
 
-def working_memory(part: str, number: int, way: int, device: torch.device) -> float:
+def working_memory(part: str, against: str, number: int, way: int, device: torch.device) -> float:
     """MiB of a way of case `number` of a part, both counted from 0."""
-    words = (part, number, way, device, torch.get_num_threads())
+    words = (part, against, number, way, device, torch.get_num_threads())
     command = [sys.executable, "-m", "rcnn.bench.memory", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -63,11 +63,11 @@ def _status(key: str) -> int:
     return int(lines[key].split()[0]) * 1024
 
 
-def main(part: str, number: str, way: str, device: str, threads: str) -> None:
+def main(part: str, against: str, number: str, way: str, device: str, threads: str) -> None:
     """In a process of its own."""
     torch.set_num_threads(int(threads))
     where = torch.device(device)
-    case = next(islice(cases_of(part)(where), int(number), None))
+    case = next(islice(cases_of(part, against)(where), int(number), None))
     print(peak(case, int(way), where))
 
 

@@ -21,9 +21,16 @@ PARTS: Mapping[str, str] = {
 """Name to what it measures; `rcnn.bench.NAME` has the function `cases`."""
 
 
-def cases_of(part: str) -> Cases:
+OTHERS: Mapping[str, Mapping[str, str]] = {
+    "torchvision": {part: f"rcnn.bench.{part}" for part in PARTS},
+    "detectron2": {"predict": "rcnn.bench.detectron2"},
+}
+"""By the library that is measured against: its parts, and the module that has their cases."""
+
+
+def cases_of(part: str, against: str = "torchvision") -> Cases:
     """What makes the cases of a part, each when the one before has been timed."""
-    return import_module(f"rcnn.bench.{part}").cases
+    return import_module(OTHERS[against][part]).cases
 
 
 def closing_of(part: str) -> Closing | None:

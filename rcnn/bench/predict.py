@@ -115,31 +115,36 @@ def _agreement(detector: Detector, pictures: Sequence[Picture], expected: Sequen
     own = found(detector, pictures)
     compiling = f", compiled in {time.perf_counter() - began:.0f} s" if detector.compiled else ""
     limits = {"pixels": 8, "score": 0.03} if detector.bf16 else {"pixels": 0.01, "score": 1e-4}
-    share = _agree(own, expected, ALIKE if detector.bf16 else SAME, **limits)
+    share = share_of(own, expected, ALIKE if detector.bf16 else SAME, **limits)
     return f"{share:.0%} of the detections are the same{' in bf16' if detector.bf16 else ''}{compiling}"
 
 
-def _agree(
+def share_of(
     own: Sequence[Detections], expected: Sequence[Detections], least: float, pixels: float, score: float
 ) -> float:
-    """The least share of the detections of a picture that both have."""
+    """The least share of the detections of a picture that both have; AssertionError under `least`, or for too few."""
     labels = {label for one in expected for label in one.labels.tolist()}
     if min(map(len, expected)) < 30 or len(labels) < 5:
         counts = [len(one) for one in expected]
-        raise AssertionError(f"torchvision finds {counts} objects of {len(labels)} classes: too few to compare")
+        raise AssertionError(f"the other finds {counts} objects of {len(labels)} classes: too few to compare")
     return min(matched(a, b, least, pixels, score) for a, b in zip(own, expected, strict=True))
 
 
 def shipped(work: Work, picture: Picture) -> Any:
     """Torchvision's detector with frozen norms, as it is pretrained, and random weights that find things."""
     options = {"rpn_pre_nms_top_n_test": work.regions, "rpn_post_nms_top_n_test": work.regions} if work.regions else {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        plain = getattr(tv, work.name)(weights=None, weights_backbone=None, num_classes=work.classes + 1, **options)
+    plain = untrained(work.name, work.classes, **options)
     resized(plain, work.preprocess.short, work.preprocess.long)
     epsilon = 0.0 if work.name == "fasterrcnn_resnet50_fpn" else 1e-5  # torchvision's, in its pretrained detectors
     spread = 0.2 + 0.35 * max(0.0, math.log(work.classes / 20))  # of many classes some still score above 0.05
     return frozen(calibrated(plain, [picture], spread), epsilon)
+
+
+def untrained(name: str, classes: int, **options: int) -> Any:
+    """Torchvision's detector with random weights, always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return getattr(tv, name)(weights=None, weights_backbone=None, num_classes=classes + 1, **options)
 
 
 def as_measured(theirs: Any, device: torch.device) -> Any:

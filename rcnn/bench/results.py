@@ -23,11 +23,13 @@ class Result:
     rows: Sequence[Row]
     notes: Sequence[str] = ()
     """What the rows together say."""
+    against: str = "torchvision"
 
     @property
     def title(self) -> str:
         """Of its section."""
-        return f"rcnn bench {self.part}, {counted(self.machine.threads, 'thread')}"
+        other = "" if self.against == "torchvision" else f" against {self.against}"
+        return f"rcnn bench {self.part}{other}, {counted(self.machine.threads, 'thread')}"
 
 
 def write_json(path: Path, results: Sequence[Result]) -> None:

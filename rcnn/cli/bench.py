@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
@@ -15,7 +15,7 @@ from rich.console import Console
 from rcnn.bench.harness import Case, Closing, Effort, Row, race
 from rcnn.bench.machine import this_machine
 from rcnn.bench.memory import check_memory, working_memory
-from rcnn.bench.parts import PARTS, cases_of, closing_of
+from rcnn.bench.parts import OTHERS, PARTS, cases_of, closing_of
 from rcnn.bench.results import HEADS, Result, cells, record, write_json
 from rcnn.cli import options as o
 from rcnn.cli.tables import show_table
@@ -31,6 +31,7 @@ Names = Annotated[
 ]
 Rounds = Annotated[int, typer.Option(min=1, help="How often each way is measured.")]
 Seconds = Annotated[float, typer.Option(min=0, help="After three rounds a case takes no longer.")]
+Against = Annotated[Literal["torchvision", "detectron2"], typer.Option(help="The other library, which is installed.")]
 Memory = Annotated[bool, typer.Option("--memory", help="Tell the memory that each way works in, too.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Of the processor; one a core unless given.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write all numbers here.")]
@@ -41,18 +42,19 @@ def bench(
     parts: Names = None,
     rounds: Rounds = 20,
     seconds: Seconds = 60.0,
+    against: Against = "torchvision",
     memory: Memory = False,
     threads: Threads = None,
     device: o.Device = "auto",
     json_file: Json = None,
     page: Page = None,
 ) -> int:
-    """Measure this library's speed beside torchvision's, way against way, in turn.
+    """Measure this library's speed beside another's, way against way, in turn.
 
     Ways that do not give the same are not timed: the command says what differs, and ends with status 1. What is
     measured is written after each case.
     """
-    check_names(parts or ())
+    check_names(parts or (), against)
     check_files({"--json": json_file, "--results": page})
     torch.set_num_threads(threads or o.cores())
     where = choose_device(device)
@@ -60,8 +62,10 @@ def bench(
         check_memory(where)
     machine = this_machine(where)
     _console.print(f"{machine.title}; {machine.threads} threads, commit {machine.commit}", soft_wrap=True)
-    run, kept = Run(Effort(rounds, seconds), where, memory), Kept(json_file, page)
-    return max([measure(Result(part, command(), machine, []), run, kept) for part in parts or PARTS])
+    run, kept = Run(Effort(rounds, seconds), where, memory, against), Kept(json_file, page)
+    return max(
+        [measure(Result(part, command(), machine, [], against=against), run, kept) for part in parts or OTHERS[against]]
+    )
 
 
 @dataclass(frozen=True)
@@ -71,20 +75,24 @@ class Run:
     effort: Effort
     device: torch.device
     memory: bool
+    against: str = "torchvision"
 
     def rows(self, part: str, number: int, case: Case) -> list[Row]:
         """A case, in seconds and, if asked for, in memory."""
         rows = race(case, self.effort, self.device)
         if not self.memory:
             return rows
-        return [replace(row, memory=working_memory(part, number, n, self.device)) for n, row in enumerate(rows)]
+        return [
+            replace(row, memory=working_memory(part, self.against, number, n, self.device))
+            for n, row in enumerate(rows)
+        ]
 
 
 def measure(result: Result, run: Run, kept: "Kept") -> int:
     """A part, case after case; the command's status."""
     rows: list[Row] = []
     errors: list[str] = []
-    for number, case in enumerate(cases_of(result.part)(run.device)):
+    for number, case in enumerate(cases_of(result.part, run.against)(run.device)):
         try:
             rows += run.rows(result.part, number, case)
         except DisagreementError as error:
@@ -93,7 +101,7 @@ def measure(result: Result, run: Run, kept: "Kept") -> int:
             continue
         show(rows[-len(case.ways) :])
         kept.keep(replace(result, rows=rows))
-    closing = closing_of(result.part)
+    closing = closing_of(result.part) if run.against == "torchvision" else None
     if closing and rows:
         result = replace(result, rows=rows, notes=closing.notes(rows))
         _console.print("", *result.notes, sep="\n", soft_wrap=True)
@@ -103,10 +111,12 @@ def measure(result: Result, run: Run, kept: "Kept") -> int:
     return int(bool(errors))
 
 
-def check_names(parts: Sequence[str]) -> None:
-    """Raise ConfigError for a part that is none."""
+def check_names(parts: Sequence[str], against: str) -> None:
+    """Raise ConfigError for a part that is none, or that is not measured against that library."""
     if unknown := [part for part in parts if part not in PARTS]:
         raise ConfigError(f"{unknown[0]}: no part of the benchmark; choose of {', '.join(PARTS)}")
+    if missing := [part for part in parts if part not in OTHERS[against]]:
+        raise ConfigError(f"{missing[0]}: not measured against {against}; choose of {', '.join(OTHERS[against])}")
 
 
 def check_files(files: Mapping[str, Path | None]) -> None:

@@ -1,7 +1,7 @@
 """Detectron2's Faster R-CNN models: their weights in this library's network, with the same detections."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -90,7 +90,7 @@ def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-_REORDERED = {
+_REORDERED: dict[str, Callable[[Tensor], Tensor]] = {
     "backbone.body.conv1.weight": lambda weight: weight.flip(1),
     "head.layers.fc6.weight": lambda weight: by_cell(weight, 7),
     "head.cls_score.weight": lambda weight: weight.roll(1, 0),
@@ -99,7 +99,7 @@ _REORDERED = {
     "head.bbox_pred.bias": lambda bias: torch.cat((torch.zeros_like(bias[:4]), bias)),
 }
 
-_RENAMES = (
+_RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^backbone\.bottom_up\.stem\.", "backbone.body."),
     (r"^backbone\.bottom_up\.res(\d)\.", lambda found: f"backbone.body.layer{int(found[1]) - 1}."),
     (r"\.shortcut\.norm\.", ".downsample.1."),
