@@ -1,5 +1,6 @@
 """`rcnn bench`: nothing is timed before it agrees, and what was measured is written down."""
 
+import importlib.util
 import json
 import re
 
@@ -94,7 +95,7 @@ def test_the_command_ends_with_status_1_where_ways_differ(monkeypatch, tmp_path,
         raise AssertionError("boxes: 2 of 9 values differ")
 
     cases = [case_of((lambda: None, None)), case_of(check=red), case_of((lambda: None, None))]
-    monkeypatch.setattr("rcnn.cli.bench.cases_of", lambda part: lambda device: iter(cases))
+    monkeypatch.setattr("rcnn.cli.bench.cases_of", lambda part, against: lambda device: iter(cases))
     words = ["bench", "ops", "--device", "cpu", "--rounds", "1", "--json", str(tmp_path / "all.json")]
     assert main(words) == 1
     error = capsys.readouterr().err
@@ -212,7 +213,8 @@ def test_a_goal_that_was_missed_is_said():
 
 def test_the_command_writes_all_numbers_and_the_page(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("sys.argv", ["rcnn", "bench", "ops", "--rounds", "1", "--json", "x", "--results=y"])
-    monkeypatch.setattr("rcnn.cli.bench.cases_of", lambda part: lambda device: iter([matching_case(device, 1, 2)]))
+    cases = lambda device: iter([matching_case(device, 1, 2)])  # noqa: E731
+    monkeypatch.setattr("rcnn.cli.bench.cases_of", lambda part, against: cases)
     words = ["bench", "ops", "--rounds", "1", "--device", "cpu", "--threads", "1"]
     files = {"--json": tmp_path / "new" / "all.json", "--results": tmp_path / "page.md"}
     assert main([*words, *(str(word) for pair in files.items() for word in pair)]) == 0
@@ -233,7 +235,7 @@ def test_a_part_that_is_none_is_refused(capsys):
 
 @pytest.mark.parametrize("option", ["--json", "--results"])
 def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(option, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("rcnn.cli.bench.cases_of", lambda part: pytest.fail("something is measured"))
+    monkeypatch.setattr("rcnn.cli.bench.cases_of", lambda part, against: pytest.fail("something is measured"))
     (tmp_path / "file").touch()
     assert main(["bench", "ops", "--device", "cpu", option, str(tmp_path / "file" / "page.md")]) == 2
     assert capsys.readouterr().err.startswith(f"rcnn: {option} {tmp_path / 'file' / 'page.md'}: cannot be written (")
@@ -304,3 +306,11 @@ def test_growth_is_told_over_the_three_largest_sizes_and_quadratic_growth_fails(
     assert (tmp_path / "scale.svg").read_text().count("milliseconds") or (
         tmp_path / "scale.svg"
     ).stat().st_size > 10_000
+
+
+def test_what_is_not_measured_against_a_library_or_is_not_installed_is_told_before_anything_runs(capsys):
+    assert main(["bench", "train", "--against", "detectron2", "--device", "cpu"]) == 2
+    assert capsys.readouterr().err == "rcnn: train: not measured against detectron2; choose of predict\n"
+    if importlib.util.find_spec("detectron2") is None:
+        assert main(["bench", "--against", "detectron2", "--device", "cpu", "--rounds", "1"]) == 2
+        assert "--against detectron2: is not installed" in capsys.readouterr().err
