@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from rcnn.errors import RcnnError, TrainingError
+from rcnn.errors import DisagreementError, RcnnError, TrainingError
 
 OK, FAILURE, BAD_USE = 0, 1, 2
 
@@ -34,6 +34,7 @@ COMMANDS = {
     "predict": Entry("rcnn.cli.predict:predict", "Find the objects in pictures."),
     "compare": Entry("rcnn.cli.compare:compare", "Train and measure the methods side by side, beside the papers."),
     "compress": Entry("rcnn.cli.compress:compress", "Make a run smaller by truncated SVD."),
+    "convert": Entry("rcnn.cli.convert:convert", "Write a run's weights for torchvision."),
     "propose": Entry("rcnn.cli.propose:propose", "Make proposals for a data set, or plot what they cover."),
     "pretrain": Entry("rcnn.cli.pretrain:pretrain", "Train a backbone as a classifier, for --backbone-weights."),
     "reproduce": Entry("rcnn.cli.reproduce:reproduce", "Train and measure a row of a paper's table on your VOC."),
@@ -158,7 +159,7 @@ def _explained(error: Exception) -> tuple[str, int]:
             return _bad_use(error), BAD_USE
         case RcnnError():
             return str(error), BAD_USE
-        case TrainingError():
+        case TrainingError() | DisagreementError():
             return str(error), FAILURE
         case typer.Abort():
             return "stopped", FAILURE

@@ -26,7 +26,7 @@ _BACKBONES: Mapping[str, type[WeightsEnum]] = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": tv_models.MobileNet_V3_Large_Weights,
 }
 _MOST_LAYERS = {"fasterrcnn_resnet50_fpn": 5, "fasterrcnn_resnet50_fpn_v2": 5}
-_ARGUMENTS = {
+ARGUMENTS = {
     "image_mean": "input.mean",
     "image_std": "input.std",
     "max_size": "input.long",
@@ -86,9 +86,9 @@ def _model(
 
 def _configured(name: str, sides: Sequence[int], settings: Mapping[str, Any]) -> Config:
     """The configuration with torchvision's arguments for settings."""
-    if unknown := [key for key in settings if key not in _ARGUMENTS]:
-        raise ConfigError(f"{unknown[0]}: {name} takes no such argument here; known are {', '.join(_ARGUMENTS)}")
-    given = {_ARGUMENTS[key]: value for key, value in settings.items() if value is not None}
+    if unknown := [key for key in settings if key not in ARGUMENTS]:
+        raise ConfigError(f"{unknown[0]}: {name} takes no such argument here; known are {', '.join(ARGUMENTS)}")
+    given = {ARGUMENTS[key]: value for key, value in settings.items() if value is not None}
     if sides:
         given["input.short"] = sides[-1]
     return override(CONFIGS[name], None, (), given)
