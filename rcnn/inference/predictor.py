@@ -1,6 +1,7 @@
 """A trained model and all that belongs to it, ready for pictures."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -114,6 +115,12 @@ class Detector:
         self.fills = self.compiled or self.device.type == "cuda"
         if self.device.type == "cuda":
             self._run = Graphed(self._forward)
+
+    def looking_at(self, preprocess: Preprocess) -> "Detector":
+        """Another detector of the same network, which sees pictures in another way."""
+        other = copy(self)
+        other.preprocess = preprocess
+        return other
 
     def look_with(self, model: nn.Module) -> None:
         """Take another network in place of this one, of the same classes."""
