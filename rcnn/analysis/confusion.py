@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from rcnn.analysis.matching import Found, Matching, assigned
+from rcnn.analysis.matching import Found, Matching, assigned, reaches
 
 BACKGROUND = "background"
 
@@ -44,7 +44,7 @@ def confusion_matrix(matching: Matching, score: float = 0.5) -> Confusion:
     matching's IoU; at equal overlap one of its own class. Detections on difficult objects and crowds are left out.
     """
     found, truth, classes = matching.found, matching.truth, len(matching.class_names)
-    keep = found.scores >= score
+    keep = reaches(found.scores, score)
     shown = _only(found, keep)
     taken = assigned(truth, shown, len(matching.ids), matching.iou, by_class=False)
     hit = np.append(truth.counts, False)[taken]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rcnn.analysis.average_precision import plain
-from rcnn.analysis.matching import SIZES, Matching
+from rcnn.analysis.matching import SIZES, Matching, reaches
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def count(matching: Matching, score: float = 0.5) -> Counts:
         objects=int(truth.counts.sum()),
         ignored=int((~truth.counts).sum()),
         detections=len(found.labels),
-        shown=int((found.scores >= score).sum()),
+        shown=int(reaches(found.scores, score).sum()),
         score=score,
         by_size=tuple(rows),
     )
@@ -88,5 +88,5 @@ def _row(matching: Matching, name: str, label: int, size: str, score: float) -> 
     if size != "all":
         rows = rows & (truth.size == SIZES.index(size))
     finders = truth.detection[rows & truth.found]
-    at_score = int((matching.found.scores[finders] >= score).sum())
+    at_score = int(reaches(matching.found.scores[finders], score).sum())
     return SizeCount(name, size, int(rows.sum()), len(finders), at_score)

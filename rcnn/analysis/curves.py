@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from rcnn.analysis.average_precision import RECALL_POINTS, by_score, interpolated, plain
-from rcnn.analysis.matching import Matching
+from rcnn.analysis.matching import Matching, reaches
 
 SHOWN_SCORES = np.linspace(0.0, 1.0, 101)
 
@@ -55,7 +55,7 @@ class ClassCurve:
 
     def shown(self, score: float) -> int:
         """How many detections have at least a score."""
-        return int(np.searchsorted(-self.scores, -score, side="right"))
+        return int(reaches(self.scores, score).sum())
 
     def at(self, score: float) -> tuple[float, float, float]:
         """Precision, recall and F1 of the detections of at least a score; NaN where there is nothing to divide by."""

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float64, Int64
 
 from rcnn.analysis.causes import BACKGROUND_IOU
 from rcnn.analysis.examples import Box, box_of
-from rcnn.analysis.matching import Matching
-from rcnn.analysis.overlap import iou
+from rcnn.analysis.matching import Matching, reaches
 from rcnn.analysis.support import Support, support_of
+from rcnn.ops import nms
 
 MISSING, LOOSE, WRONG_CLASS, SPURIOUS = SUSPICIONS = ("missing", "loose", "wrong class", "spurious")
 LEAST_SCORE = 0.5
@@ -83,15 +84,16 @@ def _missing(matching: Matching, support: Support, least_score: float) -> Iterat
     """Confident detections near no object; of several in one place the best."""
     found = matching.found
     near = np.maximum(np.maximum(found.same_iou, found.other_iou), found.ignored_iou)
-    rows = np.flatnonzero((found.scores >= least_score) & (near < BACKGROUND_IOU))
-    for row in _best_of_place(found.boxes, found.picture, rows):
+    rows = np.flatnonzero(reaches(found.scores, least_score) & (near < BACKGROUND_IOU))
+    alone = _best_of_place(found.boxes[rows], found.scores[rows], found.picture[rows])
+    for row in rows[alone].tolist():
         yield _suspect(matching, MISSING, float(found.scores[row]), row, -1, None)
 
 
 def _loose(matching: Matching, support: Support, least_score: float) -> Iterator[Suspect]:
     """Objects found by a confident detection of little overlap, and by none of more."""
     found = matching.found
-    loose = found.right & (found.scores >= least_score) & (found.same_iou < LOOSE_IOU)
+    loose = found.right & reaches(found.scores, least_score) & (found.same_iou < LOOSE_IOU)
     for row in np.flatnonzero(loose & (found.truth == found.same) & ~_at(support.tight, found.same)).tolist():
         iou = float(found.same_iou[row])
         yield _suspect(matching, LOOSE, float(found.scores[row]) * 2 * (1 - iou), row, int(found.same[row]), iou)
@@ -102,7 +104,7 @@ def _wrong_class(matching: Matching, support: Support, least_score: float) -> It
     found = matching.found
     alone = (found.same_iou < matching.iou) & (found.other_iou >= WRONG_CLASS_IOU)
     suspicion = found.scores * (1 - _at(support.own, found.other))
-    for row in np.flatnonzero(alone & (found.scores >= least_score) & (suspicion > 0)).tolist():
+    for row in np.flatnonzero(alone & reaches(found.scores, least_score) & (suspicion > 0)).tolist():
         iou = float(found.other_iou[row])
         yield _suspect(matching, WRONG_CLASS, float(suspicion[row]), row, int(found.other[row]), iou)
 
@@ -139,12 +141,9 @@ def _at(values: np.ndarray, rows: Int64[np.ndarray, "D"]) -> np.ndarray:
 
 
 def _best_of_place(
-    boxes: Float64[np.ndarray, "D 4"], picture: Int64[np.ndarray, "D"], rows: Int64[np.ndarray, "N"]
-) -> list[int]:
-    """Of rows, best first in each picture, those that no better one of the picture overlaps by half."""
-    kept: dict[int, list[int]] = {}
-    for row in rows.tolist():
-        rivals = kept.setdefault(int(picture[row]), [])
-        if not rivals or iou(boxes[[row]], boxes[rivals]).max() < 0.5:
-            rivals.append(row)
-    return [row for rivals in kept.values() for row in rivals]
+    boxes: Float64[np.ndarray, "N 4"], scores: Float64[np.ndarray, "N"], picture: Int64[np.ndarray, "N"]
+) -> Int64[np.ndarray, "M"]:
+    """Those that no better one of the same picture overlaps by more than half."""
+    columns = (torch.from_numpy(part)[None] for part in (boxes, scores, picture, np.ones(len(boxes), bool)))
+    kept, filled = nms(*columns, 0.5, len(boxes))
+    return kept[filled].numpy()

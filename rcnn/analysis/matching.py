@@ -136,6 +136,11 @@ def assigned(truth: Truth, found: Found, pictures: int, iou: float, by_class: bo
     return np.where(taken >= 0, np.append(order, -1)[taken], -1)
 
 
+def reaches(scores: Float64[np.ndarray, "D"], score: float) -> Bool[np.ndarray, "D"]:
+    """Which scores are at least `score`, in single precision: there 0.9 is a little less than in double."""
+    return scores >= min(score, float(np.float32(score)))
+
+
 def size_of(area: Float64[np.ndarray, "N"]) -> Int64[np.ndarray, "N"]:
     """The place in SIZES of an area in square pixels; one of exactly 32 x 32, which COCO counts as both, is medium."""
     return np.searchsorted(_SIZE_LIMITS, area, side="right")

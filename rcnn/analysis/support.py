@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from rcnn.analysis.causes import BACKGROUND_IOU
-from rcnn.analysis.matching import SIZES, Matching
+from rcnn.analysis.matching import SIZES, Matching, reaches
 
 TIGHT_IOU = 0.75
 
@@ -34,7 +34,7 @@ def support_of(matching: Matching, confident: float) -> Support:
     near_other = _best(found.scores, found.other, found.other_iou >= BACKGROUND_IOU, count)
     group = truth.labels * len(SIZES) + truth.size
     return Support(
-        own, np.maximum(near_same, near_other), tight >= confident, _usual(group, truth.counts, own, confident)
+        own, np.maximum(near_same, near_other), reaches(tight, confident), _usual(group, truth.counts, own, confident)
     )
 
 
@@ -51,5 +51,5 @@ def _usual(
 ) -> Float64[np.ndarray, "G"]:
     length = int(group.max(initial=0)) + 1
     total = np.bincount(group[counts], minlength=length)
-    supported = np.bincount(group[counts & (own >= confident)], minlength=length)
+    supported = np.bincount(group[counts & reaches(own, confident)], minlength=length)
     return (supported / np.maximum(total, 1))[group]
