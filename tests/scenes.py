@@ -36,7 +36,9 @@ def random_scenes(seed, pictures=8, most=25):
             boxes[1] = boxes[0]
         names = rng.choice(NAMES, count).tolist()
         flags = {"difficult": rng.random(count) < 0.15, "crowd": rng.random(count) < 0.1}
-        samples.append(sample(boxes, names, f"p{picture}", area=size.prod(axis=1) * rng.uniform(0.5, 1, count), **flags))
+        samples.append(
+            sample(boxes, names, f"p{picture}", area=size.prod(axis=1) * rng.uniform(0.5, 1, count), **flags)
+        )
         found.append(detections([_random_row(rng, boxes, names) for _ in range(int(rng.integers(0, most)))]))
     return samples, found
 

@@ -80,9 +80,13 @@ def test_the_best_overlaps_with_the_own_and_with_other_classes_are_those_of_nest
         box, ignored = seen.boxes[row].tolist(), one.difficult | one.crowd
         overlaps = [loop_iou(box, other) for other in one.boxes.tolist()]
         for same, column in ((True, seen.same_iou), (False, seen.other_iou)):
-            expected = [o for o, n, i in zip(overlaps, one.names, ignored, strict=True) if (n == name) == same and not i]
+            expected = [
+                o for o, n, i in zip(overlaps, one.names, ignored, strict=True) if (n == name) == same and not i
+            ]
             assert column[row] == pytest.approx(max(expected, default=0))
-        parts = [share_inside(box, o) if c else loop_iou(box, o) for o, c in zip(one.boxes.tolist(), one.crowd, strict=True)]
+        parts = [
+            share_inside(box, o) if c else loop_iou(box, o) for o, c in zip(one.boxes.tolist(), one.crowd, strict=True)
+        ]
         assert seen.ignored_iou[row] == pytest.approx(max(itertools.compress(parts, ignored), default=0))
 
 
@@ -109,14 +113,18 @@ def test_precision_recall_and_f1_at_a_threshold_are_those_of_the_detections_abov
     samples, found = random_scenes(5)
     pairs = loop_match(samples, found, least=score)
     for curve in class_curves(match(samples, found, NAMES)):
-        right = sum(one.names[g] == curve.name for one, (taken, _) in zip(samples, pairs, strict=True) for g in taken.values())
+        right = sum(
+            one.names[g] == curve.name for one, (taken, _) in zip(samples, pairs, strict=True) for g in taken.values()
+        )
         false = sum(
             seen.names[d] == curve.name and seen.scores[d] >= np.float32(score) and d not in taken and d not in dropped
             for seen, (taken, dropped) in zip(found, pairs, strict=True)
             for d in range(len(seen))
         )
         objects = sum(
-            n == curve.name and not (d or c) for s in samples for n, d, c in zip(s.names, s.difficult, s.crowd, strict=True)
+            n == curve.name and not (d or c)
+            for s in samples
+            for n, d, c in zip(s.names, s.difficult, s.crowd, strict=True)
         )
         precision, recall, f1 = curve.at(score)
         assert recall == pytest.approx(right / objects)

@@ -43,7 +43,9 @@ def test_a_planted_error_is_told_for_what_it_is_and_its_repair_alone_gives_an_ap
     assert [one.dap50 for one in errors.kinds if one.kind != kind] == [0] * 5
     (worst,) = errors.worst(kind)
     assert worst.sample_id == "p0"
-    assert worst.box == (CAT if kind in ("classification", "duplicate", "missed") else FAR if kind == "background" else NEAR_CAT)
+    assert worst.box == (
+        CAT if kind in ("classification", "duplicate", "missed") else FAR if kind == "background" else NEAR_CAT
+    )
     assert worst.truth == (None if kind == "background" else 0)
     assert worst.truth_name == (None if kind == "background" else "cat")
 

@@ -64,7 +64,9 @@ def test_each_step_passes_a_part_of_what_the_one_before_passed_and_the_last_is_w
     assert regions.kept.sum() < regions.above.sum()
     for picture in range(2):
         kept = regions.kept[picture]
-        assert sorted(regions.boxes[picture][kept].tolist()) == sorted(found.boxes[picture][found.valid[picture]].tolist())
+        assert sorted(regions.boxes[picture][kept].tolist()) == sorted(
+            found.boxes[picture][found.valid[picture]].tolist()
+        )
         assert kept.sum(0).tolist() == [int((found.labels[picture] == label).sum()) for label in (1, 2)]
 
 

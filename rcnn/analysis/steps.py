@@ -104,8 +104,10 @@ def _in_the_rpn(stage: AnchorStage, picture: int, box: Float64[np.ndarray, "4"])
     before, after = (_Boxes(boxes, _overlap(box, boxes), objectness) for boxes in (anchors, moved))
     on_it = usable & (after.overlap >= FOREGROUND_IOU)
     if not on_it.any():
-        within_reach = (usable & (before.overlap >= FOREGROUND_IOU)).any()
-        return after.nearest("anchor moved off", usable) if within_reach else before.nearest("no anchor", usable)
+        reach = usable & (before.overlap >= FOREGROUND_IOU)
+        if not reach.any():
+            return before.nearest("no anchor", usable)
+        return after.lost("anchor moved off", int(np.where(reach, after.overlap, -1).argmax()))
     for cause, mask in zip(("low objectness", "proposal too small", "proposal suppressed"), masks, strict=True):
         if not (on_it & mask).any():
             return after.best(cause, on_it)
