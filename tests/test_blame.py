@@ -84,9 +84,9 @@ def regions_of(features, boxes):
     return boxes.flatten(0, 1)
 
 
-def faster_rcnn(plant, limits=ProposalLimits(before=40, after=40), **post):
+def faster_rcnn(plant, limits=None, **post):
     rpn = RPN(ScriptedRPN(plant), AnchorGrid([[SIDE]], [1.0]))
-    return FasterRCNN(Scripted(plant), rpn, regions_of, ScriptedHead(plant), limits, Postprocess(**post))
+    return FasterRCNN(Scripted(plant), rpn, regions_of, ScriptedHead(plant), limits or LIMITS, Postprocess(**post))
 
 
 def batch_of(proposals=None):
@@ -228,9 +228,9 @@ def test_difficult_objects_and_crowds_are_not_missed():
 
 def test_the_blame_of_many_pictures_adds_up():
     pictures, seen = [], []
-    for number, (plant, given) in enumerate(PLANTS.values()):
-        given = {"boxes": [CAT], "limits": LIMITS} | {k: v for k, v in given.items() if k != "score"}
-        boxes = given.pop("boxes")
+    for number, (plant, changes) in enumerate(PLANTS.values()):
+        given = {name: value for name, value in changes.items() if name != "score"}
+        boxes = given.pop("boxes", [CAT])
         pictures.append(sample(boxes, ["cat"] * len(boxes), f"p{number}"))
         seen.append(stages(faster_rcnn(plant, **given), batch_of()))
     result = blame_missed(pictures, iter(seen), NAMES, 0.5)

@@ -1,6 +1,7 @@
 """Every stage of a method on request: the numbers of the forward pass, and what was dropped at each step."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_each_step_passes_a_part_of_what_the_one_before_passed_and_the_last_is_w
     seen = stages(detector.model, batch_for(detector))
     regions, found = seen.regions, seen.detections
     steps = [regions.above, regions.candidates, regions.survives, regions.kept]
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         assert not (after & ~before).any()
     assert regions.kept.sum() < regions.above.sum()
     for picture in range(2):
@@ -78,7 +79,7 @@ def test_each_step_of_the_rpn_passes_a_part_and_the_last_are_the_proposals():
     seen = stages(model.limited(replace(model.limits, side=14.0)), batch_for(detector))
     stage = seen.anchors
     steps = [stage.usable, stage.ranked, stage.large, stage.survives, stage.kept]
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         assert after.sum() < before.sum()
         assert not (after & ~before).any()
     for picture in range(2):
