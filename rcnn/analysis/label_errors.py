@@ -24,6 +24,8 @@ LEAST_SCORE = 0.5
 LOOSE_IOU = 0.75
 """A box that a confident detection overlaps by less may be drawn badly."""
 WRONG_CLASS_IOU = 0.7
+RATE = 0.02
+"""Of labels that stand for nothing, before anything is known."""
 LEAST_SUPPORT = 0.1
 """An object is unsupported where no detection of at least this score is near it."""
 
@@ -110,10 +112,14 @@ def _wrong_class(matching: Matching, support: Support, least_score: float) -> It
 
 
 def _spurious(matching: Matching, support: Support) -> Iterator[Suspect]:
-    """Objects that nothing was found near, though others of their class and size are mostly found."""
+    """Objects that nothing was found near, though others of their class and size are mostly found.
+
+    By Bayes' rule: nothing is found near a wrong label; near a sound one as often as others like it are not found.
+    """
     truth = matching.truth
-    suspicion = support.usual * (1 - support.any)
-    rows = np.flatnonzero(truth.counts & (support.any < LEAST_SUPPORT) & (suspicion > 0))
+    unluckily = (1 - RATE) * (1 - support.usual)
+    suspicion = RATE / (RATE + unluckily) * (1 - support.any)
+    rows = np.flatnonzero(truth.counts & (support.any < LEAST_SUPPORT) & (support.usual > 0.5))
     for row in rows.tolist():
         box, name, picture = (
             box_of(truth.boxes, row),

@@ -22,7 +22,8 @@ class Support:
     tight: Bool[np.ndarray, "G"]
     """Whether a confident detection of its class overlaps it by at least 0.75."""
     usual: Float64[np.ndarray, "G"]
-    """The share of the objects of its class and size for which a confident detection of their class speaks."""
+    """Of the other objects of its class and size the share for which a confident detection of their class speaks;
+    two more are counted, one of them spoken for, so that few objects say little."""
 
 
 def support_of(matching: Matching, confident: float) -> Support:
@@ -52,4 +53,5 @@ def _usual(
     length = int(group.max(initial=0)) + 1
     total = np.bincount(group[counts], minlength=length)
     supported = np.bincount(group[counts & reaches(own, confident)], minlength=length)
-    return (supported / np.maximum(total, 1))[group]
+    others, spoken_for = total[group] - counts, supported[group] - (counts & reaches(own, confident))
+    return (spoken_for + 1) / (others + 2)
