@@ -10,7 +10,9 @@ NAMES = ("cat", "dog", "bird")
 
 
 def sample(boxes, names, name="p", **flags):
-    return Sample(name, np.zeros((1, 1, 3), np.uint8), np.array(boxes, np.float32), tuple(names), **flags)
+    return Sample(
+        name, np.zeros((1, 1, 3), np.uint8), np.array(boxes, np.float32).reshape(-1, 4), tuple(names), **flags
+    )
 
 
 def detections(rows, names=NAMES):

@@ -116,7 +116,7 @@ PLANTS = {
     "no anchor": (Plant(), {"boxes": [(0, 0, 8, 8)]}),
     "anchor moved off": (Plant(moves={CAT: 16}), {}),
     "low objectness": (Plant(objectness={CAT: -9}), {"limits": replace(LIMITS, before=20)}),
-    "proposal too small": (Plant(), {"limits": replace(LIMITS, side=33)}),
+    "proposal too small": (Plant(), {"limits": replace(LIMITS, side=33.0)}),
     "proposal suppressed": (Plant(moves=RIVAL, objectness={LEFT: 3}), {"limits": replace(LIMITS, nms=0.6)}),
     "proposal cut": (Plant(objectness={ELSEWHERE: 3}), {"limits": replace(LIMITS, after=1)}),
     "misclassified": (Plant(scores={CAT: (0.02, 0.9)}), {}),
