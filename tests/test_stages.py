@@ -8,6 +8,8 @@ import pytest
 import torch
 from conftest import shape_sample
 from method_variants import regions_near, settings_of
+from test_fixed_shapes import NothingWaits, fake_batch
+from torch._subclasses import FakeTensorMode
 
 from rcnn import build
 from rcnn.data.loader import pad_proposals
@@ -95,6 +97,18 @@ def test_each_step_of_the_rpn_passes_a_part_and_the_last_are_the_proposals():
     assert stage.ranked[:, fine].sum(1).tolist() == [40, 40]
     least = stage.objectness[:, fine].masked_fill(~stage.ranked[:, fine], 2).amin(1)
     assert (ranked[1][:, fine].masked_fill(~stage.usable[:, fine], -1).amax(1) <= least).all()
+
+
+@pytest.mark.parametrize("name", ["faster-rcnn", "fast-rcnn, svm"])
+def test_stages_have_fixed_shapes_and_never_wait_for_the_device(name, monkeypatch):
+    monkeypatch.setattr(build.model, "channels_last", lambda model: model)
+    config = override(preset("demo"), None, (), settings_of(name))
+    with FakeTensorMode(), torch.device("cuda"):
+        model, _ = build.detector(config, 5)
+        with NothingWaits(), torch.no_grad():
+            seen = stages(model.eval(), fake_batch()[0])
+    assert seen.regions.boxes.shape == (2, seen.proposals.boxes.shape[1], 5, 4)
+    assert seen.regions.kept.device.type == "cuda"
 
 
 @torch.inference_mode()

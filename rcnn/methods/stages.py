@@ -140,7 +140,7 @@ def _region_stage(model: Method, proposals: Proposals, scores: Tensor, deltas: T
 
 def _refined(
     post: Postprocess, proposals: Proposals, deltas: Float[Tensor, "N K 4"], batch: Batch
-) -> Float[Tensor, "B P*K 4"]:
+) -> Float[Tensor, "B M 4"]:
     pictures, count = proposals.valid.shape
     deltas = deltas.reshape(pictures, count, -1, 4)
     boxes = proposals.boxes[:, :, None].expand_as(deltas)
