@@ -150,6 +150,6 @@ def _best_of_place(
     boxes: Float64[np.ndarray, "N 4"], scores: Float64[np.ndarray, "N"], picture: Int64[np.ndarray, "N"]
 ) -> Int64[np.ndarray, "M"]:
     """Those that no better one of the same picture overlaps by more than half."""
-    columns = (torch.from_numpy(part)[None] for part in (boxes, scores, picture, np.ones(len(boxes), bool)))
-    kept, filled = nms(*columns, 0.5, len(boxes))
+    rows, values, groups = (torch.from_numpy(part)[None] for part in (boxes, scores, picture))
+    kept, filled = nms(rows, values, groups, torch.ones_like(groups, dtype=torch.bool), 0.5, len(boxes))
     return kept[filled].numpy()
