@@ -66,9 +66,9 @@ def suspected_label_errors(matching: Matching, least_score: float = LEAST_SCORE)
     is missing where they are.
     """
     support = support_of(matching, least_score)
-    finders = (_missing, _loose, _wrong_class)
-    rows = [row for finder in finders for row in finder(matching, support, least_score)]
-    rows += _spurious(matching, support)
+    rows = [*_missing(matching, least_score), *_spurious(matching, support)]
+    rows += _loose(matching, support, least_score)
+    rows += _wrong_class(matching, support, least_score)
     rows.sort(key=lambda row: -row.suspicion)
     return tuple(_first_of_each_label(rows))
 
@@ -82,7 +82,7 @@ def _first_of_each_label(rows: list[Suspect]) -> Iterator[Suspect]:
             seen.add((row.picture, row.truth))
 
 
-def _missing(matching: Matching, support: Support, least_score: float) -> Iterator[Suspect]:
+def _missing(matching: Matching, least_score: float) -> Iterator[Suspect]:
     """Confident detections near no object; of several in one place the best."""
     found = matching.found
     near = np.maximum(np.maximum(found.same_iou, found.other_iou), found.ignored_iou)
@@ -121,11 +121,8 @@ def _spurious(matching: Matching, support: Support) -> Iterator[Suspect]:
     suspicion = RATE / (RATE + unluckily) * (1 - support.any)
     rows = np.flatnonzero(truth.counts & (support.any < LEAST_SUPPORT) & (support.usual > 0.5))
     for row in rows.tolist():
-        box, name, picture = (
-            box_of(truth.boxes, row),
-            matching.class_names[truth.labels[row] - 1],
-            int(truth.picture[row]),
-        )
+        picture, name = int(truth.picture[row]), matching.class_names[truth.labels[row] - 1]
+        box = box_of(truth.boxes, row)
         head = (SPURIOUS, float(suspicion[row]), matching.ids[picture], picture)
         yield Suspect(*head, box, None, name, int(truth.place[row]), box, name, None)
 
