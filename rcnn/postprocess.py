@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rcnn.boxes import clip, decode, has_side
@@ -11,6 +11,20 @@ from rcnn.ops import nms
 from rcnn.structures import Batch, PaddedDetections, Proposals, take
 
 SMALLEST_SIDE = 1e-2  # of a detection, in pixels
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The best (region, class) pairs of each picture, best first: what enters suppression. In pixels of the canvas."""
+
+    pair: Int[Tensor, "B M"]
+    """The region's number times K, and the class, both from 0."""
+    boxes: Float[Tensor, "B M 4"]
+    scores: Float[Tensor, "B M"]
+    labels: Int[Tensor, "B M"]
+    valid: Bool[Tensor, "B M"]
+    found: Int[Tensor, "B"]
+    """How many pairs scored above the threshold, candidates or not."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +51,23 @@ class Postprocess:
         batch: Batch,
     ) -> PaddedDetections:
         """Choice of the best pairs, regression by class, suppression within each class; N is B times P regions."""
+        pairs = self.choose(proposals, scores, deltas, batch)
+        index, kept = self.suppress(pairs, min(self.detections, pairs.scores.shape[1]))
+        return PaddedDetections(
+            boxes=torch.where(kept[..., None], take(pairs.boxes * to_original(batch), index), 0),
+            scores=torch.where(kept, pairs.scores.gather(1, index), 0),
+            labels=pairs.labels.gather(1, index) * kept,
+            valid=kept,
+            complete=(pairs.found <= self.candidates) | (kept.sum(dim=1) == self.detections),
+        )
+
+    def choose(
+        self, proposals: Proposals, scores: Float[Tensor, "N K"], deltas: Float[Tensor, "N K 4"], batch: Batch
+    ) -> Candidates:
+        """The best pairs, each region refined for its class."""
         classes = scores.shape[1]
         shape = (*proposals.valid.shape, classes)  # (B, P, K)
         pairs = self._best_of_class(torch.where(proposals.valid[..., None], scores.reshape(shape), 0)).flatten(1)
-        found = (pairs > self.score).sum(dim=1)
         top = pairs.topk(min(self.candidates, pairs.shape[1]), dim=1)
         region, label = top.indices // classes, top.indices % classes + 1
         boxes = take(proposals.boxes, region)
@@ -48,14 +75,11 @@ class Postprocess:
             boxes = decode(take(deltas.reshape(*pairs.shape, 4), top.indices), boxes)
         boxes = clip(boxes, batch.sizes)
         valid = (top.values > self.score) & has_side(boxes, SMALLEST_SIDE)
-        index, kept = nms(boxes, top.values, label, valid, self.nms, min(self.detections, boxes.shape[1]))
-        return PaddedDetections(
-            boxes=torch.where(kept[..., None], take(boxes * _to_original(batch), index), 0),
-            scores=torch.where(kept, top.values.gather(1, index), 0),
-            labels=label.gather(1, index) * kept,
-            valid=kept,
-            complete=(found <= self.candidates) | (kept.sum(dim=1) == self.detections),
-        )
+        return Candidates(top.indices, boxes, top.values, label, valid, (pairs > self.score).sum(dim=1))
+
+    def suppress(self, pairs: Candidates, most: int) -> tuple[Int[Tensor, "B k"], Bool[Tensor, "B k"]]:
+        """The best `most` that no better one of their class suppresses: places, best first, and which are filled."""
+        return nms(pairs.boxes, pairs.scores, pairs.labels, pairs.valid, self.nms, most)
 
     def _best_of_class(self, scores: Float[Tensor, "B P K"]) -> Float[Tensor, "B P K"]:
         """The scores with all but the best `per_class` of each class set to zero."""
@@ -65,7 +89,7 @@ class Postprocess:
         return torch.where(scores >= least, scores, 0)
 
 
-def _to_original(batch: Batch) -> Float[Tensor, "B 1 4"]:
+def to_original(batch: Batch) -> Float[Tensor, "B 1 4"]:
     """What a resized picture's x, y, x, y are multiplied with to give the original's."""
     ratio = batch.original_sizes.float() / batch.sizes.float()  # [B, 2] as height width
     return ratio.flip(-1).repeat(1, 2)[:, None]

@@ -13,7 +13,7 @@ LEVELS = (
     "backbones proposals heads matching postprocess",
     "methods",
     "acceleration",
-    "training inference compression export",
+    "training inference compression export analysis",
     "config",
     "build presets",
     "compat report viewer",

@@ -20,6 +20,7 @@ from rcnn.data.preprocess import Preprocess
 from rcnn.data.raw import Size, lays_out, on_device
 from rcnn.errors import ConfigError, DataError
 from rcnn.methods import Method
+from rcnn.methods.stages import Stages, stages
 from rcnn.proposals.generate import find
 from rcnn.proposals.selective_search import Mode
 from rcnn.sample import Picture, Sample
@@ -144,12 +145,29 @@ class Detector:
         """Like `predict`, but a picture that cannot be read gives its error in its place, and the rest is done."""
         if batch < 1:
             raise ConfigError(f"batch: is {batch}; give 1 or more pictures at a time")
-        if isinstance(pictures, str | Path | np.ndarray | Sample) or callable(pictures):
-            pictures = [pictures]
-        sources = iter(pictures)
+        sources = iter(_listed(pictures))
         while chunk := list(islice(sources, batch)):
             for found in self._chunk([self._read(source) for source in chunk]):
                 yield found if isinstance(found, DataError) else found.above(score)
+
+    def stages(self, pictures: Source | Iterable[Source]) -> Iterator[Stages]:
+        """All that the network considered in each picture in turn, by itself, on the CPU (`rcnn.methods.stages`).
+
+        Raises DataError at a picture that cannot be read.
+        """
+        for source in _listed(pictures):
+            one = self._read(source)
+            if isinstance(one, DataError):
+                raise one
+            batch = self._lay_out([one], self.preprocess.canvas(self.preprocess.resized(one.size)), 1)
+            yield self._stages(to_device(batch, self.device))
+
+    @torch.inference_mode()
+    def _stages(self, batch: Batch) -> Stages:
+        assert isinstance(self.model, Method)
+        self.model.eval()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            return to_device(stages(self.model, batch), "cpu")
 
     @torch.inference_mode()
     def detect(self, batch: Batch) -> PaddedDetections:
@@ -211,6 +229,11 @@ class Detector:
             return batch
         regions = [one.regions_at(size) for one, size in zip(inputs, sizes, strict=True)]
         return replace(batch, proposals=pad_proposals(regions, self.proposer.most, room))
+
+
+def _listed(pictures: Source | Iterable[Source]) -> Iterable[Source]:
+    single = isinstance(pictures, str | Path | np.ndarray | Sample) or callable(pictures)
+    return [pictures] if single else pictures  # type: ignore[list-item, return-value]
 
 
 def _nothing() -> Detections:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rcnn.backbones import Backbone
-from rcnn.heads.box_head import BoxHead
+from rcnn.heads.box_head import BoxHead, Scored
 from rcnn.heads.warp import warp
 from rcnn.postprocess import Postprocess
 from rcnn.structures import Batch, PaddedDetections
@@ -39,14 +39,18 @@ class RCNN(nn.Module):
 
     def forward(self, batch: Batch) -> PaddedDetections:
         """Detections of each picture, in its original pixels."""
-        images, (pictures, _) = self.features(batch.images), batch.regions.valid.shape
-        chunks = batch.regions.boxes.split(max(1, self.chunk // pictures), dim=1)
-        parts = [self.head.predict(self.describe(images, boxes)) for boxes in chunks]
+        scores, deltas = self.predict(self.features(batch.images), batch.regions.boxes)
+        return self.postprocess(batch.regions, scores, deltas, batch)
+
+    def predict(self, features: list[Tensor], boxes: Float[Tensor, "B P 4"]) -> Scored:
+        """Scores and plain deltas of all regions, some of them at a time."""
+        chunks = boxes.split(max(1, self.chunk // len(boxes)), dim=1)
+        parts = [self.head.predict(self.describe(features, chunk)) for chunk in chunks]
         scores, deltas = (
-            torch.cat([part.unflatten(0, (pictures, -1)) for part in column], dim=1).flatten(0, 1)
+            torch.cat([part.unflatten(0, (len(boxes), -1)) for part in column], dim=1).flatten(0, 1)
             for column in zip(*parts, strict=True)
         )
-        return self.postprocess(batch.regions, scores, deltas, batch)
+        return scores, deltas
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
         """What all regions of a picture share: the picture itself."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -118,9 +118,26 @@ class RPN(nn.Module):
     def forward(self, features: Sequence[Tensor], batch: Batch, limits: ProposalLimits) -> Proposals:
         """The proposals of each picture, clipped to it, best first."""
         logits, deltas = self.head(features)
-        anchors, resized = self.anchors_of(features, batch), batch.sizes / batch.original_sizes
-        smallest = (limits.side * resized.flip(-1)[:, None]).clamp(min=SMALLEST_SIDE)  # [B, 1, 2] as x y
+        anchors, smallest = self.anchors_of(features, batch), smallest_sides(batch, limits)
         return propose(logits.float(), deltas.float(), anchors, batch.sizes, limits, smallest)
+
+
+def smallest_sides(batch: Batch, limits: ProposalLimits) -> Float[Tensor, "B 1 2"]:
+    """The least width and height of a proposal, in pixels of the canvas."""
+    resized = batch.sizes / batch.original_sizes
+    return (limits.side * resized.flip(-1)[:, None]).clamp(min=SMALLEST_SIDE)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The best anchors of each level, level after level, moved and clipped: what enters suppression."""
+
+    index: Int[Tensor, "B N"]
+    """Which anchor it is."""
+    boxes: Float[Tensor, "B N 4"]
+    scores: Float[Tensor, "B N"]
+    levels: Int[Tensor, "B N"]
+    valid: Bool[Tensor, "B N"]
 
 
 def propose(
@@ -135,15 +152,32 @@ def propose(
 
     Boxes with a side below `smallest`, in pixels of the canvas, are dropped. Differentiable in the deltas.
     """
+    ranked = rank(logits, deltas, anchors, sizes, limits, smallest)
+    index, kept = suppress(ranked, limits, limits.after)
+    boxes = take(ranked.boxes, index) * kept[..., None]
+    return Proposals(boxes, ranked.scores.gather(1, index) * kept, kept)
+
+
+def rank(
+    logits: Float[Tensor, "B A"],
+    deltas: Float[Tensor, "B A 4"],
+    anchors: Anchors,
+    sizes: Int[Tensor, "B 2"],
+    limits: ProposalLimits,
+    smallest: Float[Tensor, "B 1 2"] | float,
+) -> Ranked:
+    """The best `limits.before` anchors of each level, and which of them are good and large enough."""
     ranked = torch.where(anchors.inside(sizes), logits, -torch.inf)
     top = torch.cat(_top_by_level(ranked, anchors.counts, limits.before), dim=1)  # [B, L * before]
-    boxes = decode(take(deltas, top), anchors.boxes[top])
-    boxes = clip(boxes, sizes)
+    boxes = clip(decode(take(deltas, top), anchors.boxes[top]), sizes)
     scores = ranked.gather(1, top).sigmoid()
     valid = has_side(boxes, smallest) & (scores >= limits.score) & (scores > 0)
-    index, kept = nms(boxes.detach(), scores, anchors.levels()[top], valid, limits.nms, limits.after)
-    boxes = take(boxes, index) * kept[..., None]
-    return Proposals(boxes, scores.gather(1, index) * kept, kept)
+    return Ranked(top, boxes, scores, anchors.levels()[top], valid)
+
+
+def suppress(ranked: Ranked, limits: ProposalLimits, most: int) -> tuple[Int[Tensor, "B k"], Bool[Tensor, "B k"]]:
+    """The best `most` that no better one of their level suppresses: places, best first, and which are filled."""
+    return nms(ranked.boxes.detach(), ranked.scores, ranked.levels, ranked.valid, limits.nms, most)
 
 
 def _top_by_level(ranked: Float[Tensor, "B A"], counts: Sequence[int], before: int) -> list[Tensor]:
