@@ -72,7 +72,7 @@ def test_without_a_compiler_there_is_a_warning_and_the_same_detector(run, monkey
 
 
 def test_a_canvas_for_every_picture_is_not_compiled_for(run, monkeypatch, capsys, tmp_path, quiet_log):
-    with pytest.raises(ConfigError, match=r"training\.compile: with input\.bucket=exact32"):
+    with pytest.raises(ConfigError, match=r"training\.compile: with a canvas of its own"):
         prepare(shape_data(), tmp_path / "run", tiny_config(compile=True).model_copy(update={"input": _exact()}))
     words = [
         "predict",
@@ -87,7 +87,7 @@ def test_a_canvas_for_every_picture_is_not_compiled_for(run, monkeypatch, capsys
     exact = SimpleNamespace(preprocess=SimpleNamespace(bucket="exact32"))
     monkeypatch.setattr("rcnn.api.loading.as_trained", lambda *_: exact)
     assert main(words) == 2
-    assert capsys.readouterr().err.startswith("rcnn: --compile: with input.bucket=exact32")
+    assert capsys.readouterr().err.startswith("rcnn: --compile: with a canvas of its own")
 
 
 def _exact():
