@@ -45,7 +45,7 @@ WRONG_TRAINING = {
     "no such folder": ("{tmp}/nowhere", "nowhere: no such file or folder"),
     "an empty folder": ("{tmp}/empty", "an empty folder"),
     "no data in it": ("{tmp}/photos", "no data set found"),
-    "a text file": ("{tmp}/file", "give a folder, or the JSON file"),
+    "a text file": ("{tmp}/file", "give a folder, or the file of COCO"),
     "wrong format": ("{voc} --format coco", "no COCO file"),
     "unknown format": ("{voc} --format vocc", "--format vocc: choose voc, coco"),
     "a preset's beginning": ("{voc} --preset fast-rcnn", "(did you mean fast-rcnn-mobilenet-fpn, fast-rcnn-alexnet, "),

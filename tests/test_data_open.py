@@ -61,12 +61,30 @@ def finding(number: int = 1, file: str = "a.xml", level="error") -> Finding:
     return Finding(level, "no-area", file, number, "cat", "has no area")
 
 
-def test_voc_and_coco_are_told_apart_by_looking(tmp_path):
+def yolo(folder: Path) -> Path:
+    picture(folder / "images" / "y.jpg")
+    (folder / "labels").mkdir()
+    (folder / "labels" / "y.txt").write_text("0 .5 .5 .5 .5\n")
+    (folder / "data.yaml").write_text("train: images\nnames: [yak]\n")
+    return folder
+
+
+def csv(folder: Path) -> Path:
+    picture(folder / "c.jpg")
+    (folder / "boxes.csv").write_text("file,x1,y1,x2,y2,class\nc.jpg,1,2,11,22,cow\n")
+    return folder
+
+
+def test_the_four_formats_are_told_apart_by_looking(tmp_path):
     (tmp_path / "coco").mkdir()
     file = coco(tmp_path / "coco" / "truth.json")
     assert open_data(voc(tmp_path / "voc", a=9)).dataset.category_ids == {}
     assert open_data(file).dataset.category_ids == {"cat": 1}
     assert open_data(file.parent).dataset.category_ids == {"cat": 1}
+    for path, name in ((yolo(tmp_path / "yolo"), "yak"), (csv(tmp_path / "csv"), "cow")):
+        assert open_data(path).dataset.class_names == (name,)
+    assert open_data(tmp_path / "yolo" / "data.yaml").dataset.class_names == ("yak",)
+    assert open_data(tmp_path / "csv" / "boxes.csv").dataset.class_names == ("cow",)
 
 
 def test_json_and_xml_of_other_programs_do_not_confuse(tmp_path):
@@ -82,12 +100,43 @@ def test_where_both_are_found_the_format_must_be_given(tmp_path):
         open_data(tmp_path)
     assert open_data(tmp_path, "voc").dataset.category_ids == {}
     assert open_data(tmp_path, "coco").dataset.category_ids == {"cat": 1}
+    yolo(tmp_path)
+    csv(tmp_path)
+    with pytest.raises(
+        DataError, match="holds VOC, COCO, YOLO, CSV annotations; pass --format voc or --format coco or"
+    ):
+        open_data(tmp_path)
+    assert open_data(tmp_path, "yolo").dataset.class_names == ("yak",)
+    assert open_data(tmp_path, "csv").dataset.class_names == ("cow",)
+
+
+def test_text_files_of_other_programs_are_no_labels(tmp_path):
+    picture(tmp_path / "a.jpg")
+    for name, content in {
+        "a.txt": "a cat on a mat",
+        "b.txt": "0 .5 .5 .5 .5",
+        "a.csv": "epoch,loss\n1,2\n",
+        "a.yaml": "names: [x]\n",
+    }.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match="no data set found"):
+        open_data(tmp_path)
+
+
+def test_a_misspelt_path_or_format_is_answered_with_the_nearest(tmp_path):
+    csv(tmp_path / "animals")
+    with pytest.raises(DataError, match=r"no such file or folder \(did you mean 'animals'\?\)"):
+        open_data(tmp_path / "animal")
+    with pytest.raises(DataError, match=r"'YOLOv8': not known \(did you mean 'yolo'\?\); give voc, coco, yolo or csv"):
+        open_data(tmp_path, "YOLOv8")
 
 
 def test_what_cannot_be_recognised_tells_what_was_looked_for_and_found(tmp_path):
     picture(tmp_path / "images" / "a.jpg")
     (tmp_path / "a.txt").write_text("0 0.5 0.5 1 1")
-    with pytest.raises(DataError, match=r"looked for VOC .* or COCO .*, found folder images, 1 \.txt file"):
+    with pytest.raises(
+        DataError, match=r"looked for VOC .*, COCO .*, YOLO .* or CSV .*, found folder images, 1 \.txt file"
+    ):
         open_data(tmp_path)
 
 
@@ -104,8 +153,8 @@ def test_what_is_no_data_set_is_refused_in_one_line(tmp_path, name, message):
 
 
 def test_a_format_that_is_not_known_or_does_not_fit_is_refused(tmp_path):
-    with pytest.raises(DataError, match="'yolo': not known; give voc or coco"):
-        open_data(tmp_path, "yolo")
+    with pytest.raises(DataError, match="'tfrecord': not known; give voc, coco, yolo or csv"):
+        open_data(tmp_path, "tfrecord")
     with pytest.raises(DataError, match="a folder: give that"):
         open_data(coco(tmp_path / "truth.json"), "voc")
 

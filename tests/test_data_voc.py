@@ -343,3 +343,9 @@ def test_letters_beyond_ascii_are_read_in_the_encoding_that_the_file_names(tmp_p
 def test_a_folder_without_xml_is_refused(tmp_path):
     with pytest.raises(DataError, match="no XML file"):
         read_voc(tmp_path)
+
+
+def test_a_list_of_classes_tells_their_order(tmp_path):
+    root = devkit(tmp_path, train="a\nb\nc\n")
+    (root / "ImageSets" / "classes.txt").write_text("zebra\n\ndog\n")
+    assert read_voc(root).dataset.class_names == ("zebra", "dog", "cat")

@@ -46,7 +46,7 @@ def demo(
     show(result, "test", seconds)
     sheet = draw_examples(detector, test[:SHOWN], out / "examples")
     print(f"\nexamples: {sheet} (one sheet) and the pictures beside it; the run: {out}")
-    print("on your own pictures, labelled in VOC or COCO form:")
+    print("on your own pictures, labelled in VOC, COCO, YOLO or CSV form:")
     print("  rcnn train DATA --out runs/mine")
     print("  rcnn evaluate runs/mine DATA --split test")
     print("  rcnn predict runs/mine PICTURES --out found")

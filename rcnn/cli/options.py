@@ -10,7 +10,9 @@ from rcnn.data import Format, Policy
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 
-DataArgument = Annotated[Path, typer.Argument(metavar="DATA", help="A folder in VOC or COCO form, or a COCO file.")]
+DataArgument = Annotated[
+    Path, typer.Argument(metavar="DATA", help="A folder in VOC, COCO, YOLO or CSV form, or a file of one.")
+]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="The folder of a run, torchvision:NAME or detectron2:NAME.")
 ]

@@ -26,6 +26,11 @@ Kind = Literal[
     "broken-entry",
     "size",
     "not-in-split",
+    "missing-split",
+    "outside-folder",
+    "wrong-path",
+    "class-names",
+    "extra-column",
 ]
 Policy = Literal["fail", "drop"]
 Size = tuple[int, int]

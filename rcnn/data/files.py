@@ -19,6 +19,12 @@ SPLIT_NAMES = {
 }
 """Folders and files of these names, in any case, hold the splits they stand for here."""
 
+SPLIT_ORDER = {"train": 0, "val": 1, "trainval": 2, "test": 3}
+"""In what order splits are told; others come after these."""
+
+CLASSES = "classes.txt"
+"""The file in which VOC (in ImageSets) and CSV data may list its class names, in their order."""
+
 
 def files_under(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     """The files below `folder` with one of `suffixes` (small letters, with the dot), sorted; hidden ones left out.
@@ -35,6 +41,12 @@ def files_under(folder: Path, suffixes: Iterable[str]) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         found += [Path(place, name) for name in names if os.path.splitext(name)[1].lower() in wanted and name[0] != "."]
     return sorted(found)
+
+
+def listed_names(file: Path) -> tuple[str, ...]:
+    """The class names of a file that lists them, one a line, each once."""
+    lines = file.read_text("utf-8-sig", errors="replace").splitlines()
+    return tuple(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))
 
 
 def child(folder: Path, name: str) -> Path | None:

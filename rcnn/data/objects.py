@@ -41,6 +41,8 @@ class TrueObject:
 def numbers(values: Sequence[object], class_name: str | None = None) -> Box:
     """Four finite numbers; raises DefectError if there are others, or what is no number."""
     try:
+        if any(isinstance(value, str) and "_" in value for value in values):
+            raise ValueError("1_000 is a number to Python alone")
         first, second, third, fourth = (float(value) for value in values)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         first = second = third = fourth = math.nan

@@ -10,7 +10,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from rcnn.data.defects import DefectError, Finding, OpenedData, Size
-from rcnn.data.files import PICTURE_SUFFIXES, PictureIndex, child, files_under
+from rcnn.data.files import CLASSES, PICTURE_SUFFIXES, PictureIndex, child, files_under, listed_names
 from rcnn.data.objects import Box, Frame, TrueObject, make_sample, numbers, show
 from rcnn.data.voc_splits import split_up
 from rcnn.errors import DataError
@@ -48,7 +48,8 @@ def read_voc(path: Path, seed: int = 0) -> OpenedData:
 
     A picture belongs to an annotation by its name, else by the annotation's <filename>. Splits are the lists in
     ImageSets/Main, else folders called train, val and so on, else drawn with `seed`. Sample ids are the names of the
-    XML files without suffix, where several share one their paths. Raises DataError if there is no XML file.
+    XML files without suffix, where several share one their paths. Class names are by the alphabet, behind those that
+    ImageSets/classes.txt lists. Raises DataError if there is no XML file.
     """
     root = devkit(path)
     annotations = child(root, "Annotations") or root
@@ -62,9 +63,9 @@ def read_voc(path: Path, seed: int = 0) -> OpenedData:
     for file in files:
         _read_file(file, ids[file], index, reading)
     splits, findings, drawn = split_up(root, ids, reading.samples, seed)
-    names = sorted({name for samples in splits.values() for sample in samples for name in sample.names})
+    names = _class_names(root, {name for samples in splits.values() for sample in samples for name in sample.names})
     findings = reading.findings + _unlabelled(root, len(set(pictures) - reading.owners.keys())) + findings
-    return OpenedData(DataSet(splits, tuple(names), drawn=drawn), findings, reading.sizes)
+    return OpenedData(DataSet(splits, names, drawn=drawn), findings, reading.sizes)
 
 
 def looks_like_voc(file: Path) -> bool:
@@ -95,6 +96,12 @@ def _pictures(root: Path) -> list[Path]:
 def _unlabelled(root: Path, count: int) -> list[Finding]:
     detail = f"{count} pictures have no annotation that can be used; left out, for they may show objects"
     return [Finding("warning", "missing-annotation", str(root), None, None, detail)] if count else []
+
+
+def _class_names(root: Path, used: set[str]) -> tuple[str, ...]:
+    file = child(root, "ImageSets") and child(root / "ImageSets", CLASSES)
+    listed = listed_names(file) if file else ()
+    return (*listed, *sorted(used.difference(listed)))
 
 
 def _ids(files: Sequence[Path], annotations: Path) -> dict[Path, str]:

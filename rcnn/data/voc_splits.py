@@ -4,11 +4,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from rcnn.data.defects import Finding, Kind, Level
-from rcnn.data.files import PICTURE_SUFFIXES, SPLIT_NAMES, child
+from rcnn.data.files import PICTURE_SUFFIXES, SPLIT_NAMES, SPLIT_ORDER, child
 from rcnn.data.splits import draw_splits
 from rcnn.sample import Sample
-
-_ORDER = {"train": 0, "val": 1, "trainval": 2, "test": 3}
 
 Splits = dict[str, list[Sample]]
 
@@ -32,7 +30,7 @@ def split_up(
 def _listed(lists: Path, ids: Collection[str], samples: Mapping[str, Sample]) -> tuple[Splits, list[Finding]]:
     splits: Splits = {}
     findings: list[Finding] = []
-    for file in sorted(lists.glob("*.[tT][xX][tT]"), key=lambda file: (_ORDER.get(_split_name(file), 9), file)):
+    for file in sorted(lists.glob("*.[tT][xX][tT]"), key=lambda file: (SPLIT_ORDER.get(_split_name(file), 9), file)):
         lines = [line.strip() for line in file.read_text("utf-8-sig", errors="replace").splitlines() if line.strip()]
         if not lines or _is_of_one_class(file, lines):
             continue
@@ -95,7 +93,7 @@ def _by_folder(root: Path, ids: Mapping[Path, str], samples: Mapping[str, Sample
             return {}
         if sample_id in samples:
             splits.setdefault(split, []).append(samples[sample_id])
-    return dict(sorted(splits.items(), key=lambda item: _ORDER[item[0]]))
+    return dict(sorted(splits.items(), key=lambda item: SPLIT_ORDER[item[0]]))
 
 
 def _in_no_split(root: Path, count: int) -> list[Finding]:
