@@ -282,3 +282,16 @@ def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path):
     path = write(tmp_path / "truth.json", [image(1, "a.jpg")])
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert len(every_sample(read_coco(path).dataset)) == 1
+
+
+def test_a_picture_of_two_files_keeps_its_id(tmp_path):
+    picture(tmp_path / "images" / "a.jpg")
+    for split in ("train", "trainval"):
+        write(tmp_path / "annotations" / f"instances_{split}.json", [image(1, "a.jpg")], [box(1)])
+    assert ids(read_coco(tmp_path)) == {"train": ["a.jpg"], "trainval": ["a.jpg"]}
+
+
+def test_an_object_may_be_difficult(tmp_path):
+    sample, findings = one(tmp_path, box(5, difficult=1), box(5, (2, 2, 9, 9)))
+    assert sample.difficult.tolist() == [True, False]
+    assert findings == []

@@ -5,6 +5,7 @@ from rcnn.data.defects import Finding, OpenedData, Policy, enforce
 from rcnn.data.picture import MAX_PIXELS, picture_size, read_picture, resolve
 from rcnn.data.recognise import Format, open_data
 from rcnn.data.splits import draw_splits, every_sample, samples_of
+from rcnn.data.writing import write_data
 
 __all__ = [
     "MAX_PIXELS",
@@ -21,4 +22,5 @@ __all__ = [
     "read_picture",
     "resolve",
     "samples_of",
+    "write_data",
 ]

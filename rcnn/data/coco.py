@@ -17,8 +17,8 @@ def read_coco(path: Path, seed: int = 0) -> OpenedData:
 
     Splits are what the names of the files tell (`instances_train2017.json`: train), else those of their folders, else
     the files' own; a single file that tells none is split by chance with `seed`. Class names are all the categories,
-    in the order of their numbers. Sample ids are the file names in the JSON, behind that of the split where two
-    splits share one. Raises DataError if there is no such file, or one is not COCO's JSON.
+    in the order of their numbers. Sample ids are the file names in the JSON, behind that of the split where in two
+    splits one means different pictures. Raises DataError if there is no such file, or one is not COCO's JSON.
     """
     root, files = coco_files(path)
     names = split_names(files, root)
@@ -34,7 +34,8 @@ def read_coco(path: Path, seed: int = 0) -> OpenedData:
 
 def _join(readings: dict[str, CocoReading]) -> tuple[dict[str, list[Sample]], dict[str, Size]]:
     """Samples by split and sizes by sample id, once ids are unique."""
-    count = Counter(name for reading in readings.values() for name in reading.samples)
+    different = {(name, sample.picture) for reading in readings.values() for name, sample in reading.samples.items()}
+    count = Counter(name for name, _ in different)  # type: ignore[misc]
     splits: dict[str, list[Sample]] = {}
     sizes: dict[str, Size] = {}
     for split, reading in readings.items():

@@ -152,7 +152,8 @@ def _object(annotation: Entry, names: Mapping[int, str]) -> TrueObject:
     if box[2] <= 0 or box[3] <= 0:
         raise DefectError("no-area", f"box {show(written)} (x, y, width, height) has no area", name)
     area, crowd = _area(annotation.get("area")), bool(annotation.get("iscrowd"))
-    return TrueObject(name, from_coco(box), written, crowd=crowd, area=area)
+    difficult = bool(annotation.get("difficult"))
+    return TrueObject(name, from_coco(box), written, difficult, crowd, area)
 
 
 def _area(value: object) -> float | None:
