@@ -2,6 +2,7 @@
 
 from rcnn.api.compressing import Truncated, compress
 from rcnn.api.data import Data, read_data
+from rcnn.api.data_formats import convert_data
 from rcnn.api.loading import load, load_named, stored_config, uses_bf16
 from rcnn.api.measuring import evaluate_detector, evaluation_samples, measure
 from rcnn.api.training import DEFAULT_PRESET, Prepared, prepare_training, train
@@ -12,6 +13,7 @@ __all__ = [
     "Prepared",
     "Truncated",
     "compress",
+    "convert_data",
     "evaluate_detector",
     "evaluation_samples",
     "load",

@@ -35,6 +35,7 @@ COMMANDS = {
     "compare": Entry("rcnn.cli.compare:compare", "Train and measure the methods side by side, beside the papers."),
     "compress": Entry("rcnn.cli.compress:compress", "Make a run smaller by truncated SVD."),
     "convert": Entry("rcnn.cli.convert:convert", "Write a run's weights for torchvision."),
+    "convert-data": Entry("rcnn.cli.convert_data:convert_data", "Write a data set, or predictions, in another format."),
     "propose": Entry("rcnn.cli.propose:propose", "Make proposals for a data set, or plot what they cover."),
     "pretrain": Entry("rcnn.cli.pretrain:pretrain", "Train a backbone as a classifier, for --backbone-weights."),
     "reproduce": Entry("rcnn.cli.reproduce:reproduce", "Train and measure a row of a paper's table on your VOC."),

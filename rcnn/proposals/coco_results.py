@@ -2,20 +2,18 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from rcnn.data.files import plain_name
+from rcnn.data.known import KnownPictures
 from rcnn.data.splits import every_sample
 from rcnn.errors import DataError
-from rcnn.sample import DataSet, Sample
+from rcnn.sample import DataSet
 
 ByKey = dict[str, Float[np.ndarray, "..."]]
-Names = dict[str | int, str | None]
-"""What a picture may be called, and its sample's id; None where two pictures share the name."""
 
 
 def read_coco_results(path: Path, dataset: DataSet | None) -> tuple[ByKey, ByKey]:
@@ -26,10 +24,10 @@ def read_coco_results(path: Path, dataset: DataSet | None) -> tuple[ByKey, ByKey
     in which none of the pictures is known.
     """
     rows: dict[str, list[list[float]]] = {}
-    names = None if dataset is None else _names(every_sample(dataset))
+    pictures = None if dataset is None else KnownPictures(every_sample(dataset))
     named: object = None
     for named, row in _entries(path):
-        key = str(named) if names is None else _known(names, named)
+        key = str(named) if pictures is None else pictures.find(named)
         if key is not None:
             rows.setdefault(key, []).append(row)
     if named is not None and not rows:
@@ -75,27 +73,3 @@ def _row(entry: Any) -> list[float] | None:
     if not all(isinstance(value, int | float) and np.isfinite(value) for value in row):
         return None
     return list(map(float, row)) if box[2] > 0 and box[3] > 0 else None
-
-
-def _names(samples: list[Sample]) -> Names:
-    """Everything that a sample may be called; exact names go before those without folder or suffix."""
-    exact: Names = {sample.id: sample.id for sample in samples}
-    exact |= {sample.coco_id: sample.id for sample in samples if sample.coco_id is not None}
-    loose: Names = {}
-    for sample in samples:
-        written = [sample.id, *([str(sample.picture)] if isinstance(sample.picture, Path) else [])]
-        for name in {form for text in written for form in _forms(text)}:
-            loose[name] = sample.id if loose.get(name, sample.id) == sample.id else None
-    return loose | exact
-
-
-def _forms(name: str) -> tuple[str, str]:
-    """A file's name without its folder, and without its suffix."""
-    return PurePosixPath(name.replace("\\", "/")).name, plain_name(name)
-
-
-def _known(names: Names, named: str | int) -> str | None:
-    """The id of the sample that a name or number means; None if it means none, or more than one."""
-    if named in names:
-        return names[named]
-    return next((names[form] for form in _forms(str(named)) if form in names), None)
