@@ -1,5 +1,6 @@
 """What the compiled CPU kernels share: compilation when one is first used, and threads."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -12,6 +13,11 @@ def compiled(kernel: Callable[..., None]) -> Any:
     from numba import njit
 
     return njit(nogil=True, cache=True)(kernel)
+
+
+def cores() -> int:
+    """The processor's cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def together(work: Callable[[int], None], threads: int) -> None:

@@ -13,6 +13,7 @@ from rcnn.anchors import AnchorGrid
 from rcnn.boxes import encode
 from rcnn.data.loader import pad_proposals
 from rcnn.heads.box_head import BoxHead
+from rcnn.losses import SmoothL1Boxes
 from rcnn.methods import FastRCNN
 from rcnn.proposals.rpn import RPN, ProposalLimits, RPNHead
 from rcnn.structures import Batch, Proposals, Targets
@@ -58,7 +59,7 @@ def region_losses(loss, regions=(NEAR, *APART)):
 
 
 def test_the_multi_task_loss_is_the_papers():
-    loss = RoILoss(Sampling(count=8, fraction=0.5, positive=0.5, negative=0.5), beta=1.0)
+    loss = RoILoss(Sampling(count=8, fraction=0.5, positive=0.5, negative=0.5), boxes=SmoothL1Boxes(1.0))
     found = region_losses(loss)
     total = math.log(1 + math.e + math.e**2)
     positive, background = total - 2, total  # -log of the true class's share; two regions match, three do not
@@ -71,7 +72,7 @@ def test_the_multi_task_loss_is_the_papers():
 
 @pytest.mark.parametrize("weight", [0.5, 3.0])
 def test_lambda_weighs_the_boxes(weight):
-    loss = RoILoss(Sampling(count=8, fraction=0.5, positive=0.5, negative=0.5), beta=1.0)
+    loss = RoILoss(Sampling(count=8, fraction=0.5, positive=0.5, negative=0.5), boxes=SmoothL1Boxes(1.0))
     whole, weighed = region_losses(loss), region_losses(replace(loss, box=weight))
     assert float(weighed["box"]) == pytest.approx(weight * float(whole["box"]))
     assert torch.equal(weighed["score"], whole["score"])
@@ -86,7 +87,7 @@ def test_tasks_that_do_not_count_are_not_there():
 def test_background_is_what_overlaps_a_little_where_so_much_is_asked():
     touching = [25.0, 30.0, 45.0, 50.0]  # IoU 50 / 950 = 0.05
     closer = [18.0, 20.0, 42.0, 45.0]  # IoU 240 / 960 = 0.25
-    loss = RoILoss(Sampling(count=8, fraction=0.5, positive=0.5, negative=0.5, low=0.1), beta=1.0)
+    loss = RoILoss(Sampling(count=8, fraction=0.5, positive=0.5, negative=0.5, low=0.1), boxes=SmoothL1Boxes(1.0))
     total = math.log(1 + math.e + math.e**2)
     found = region_losses(loss, (NEAR, touching, closer, *APART))
     assert float(found["score"]) == pytest.approx((2 * (total - 2) + total) / 3), "the true box, two regions, no more"
@@ -109,7 +110,7 @@ def anchor_losses(loss, boxes=((0.0, 0.0, 32.0, 32.0),), **sizes):
     return rpn_losses(rpn_of(), features, batch, targets_of(list(boxes), [1] * len(boxes)), loss)
 
 
-LOSS = RPNLoss(Sampling(count=6, fraction=0.5, positive=0.7, negative=0.3, best_match=True), beta=1 / 9)
+LOSS = RPNLoss(Sampling(count=6, fraction=0.5, positive=0.7, negative=0.3, best_match=True))
 
 
 def test_equation_1_with_each_of_its_divisors():

@@ -5,12 +5,13 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from rcnn.config import Config
 from rcnn.errors import ConfigError
 from rcnn.presets.overrides import OPTIONS, flat
 from rcnn.runs import RunFolder
 from rcnn.sample import DataSet
 
-_MAY_CHANGE = {"training.workers", "training.save_minutes"}
+_MAY_CHANGE = {"training.workers", "training.save_minutes", "training.patience"}
 
 
 def stored_run(folder: RunFolder, resume: bool, overwrite: bool) -> Mapping[str, Any] | None:
@@ -27,7 +28,8 @@ def refuse_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """A resumed run goes on as it began: nothing that shapes it may have changed."""
     if stored["class_names"] != now["class_names"]:
         raise ConfigError(f"--resume: the run has classes {', '.join(stored['class_names'])}; the data has others")
-    before, after = (_files(m) | flat(m["config"]) | flat(m["splits"], "split ") for m in (stored, now))
+    whole = {**stored, "config": Config.model_validate(stored["config"]).model_dump(mode="json")}  # newer settings too
+    before, after = (_files(m) | flat(m["config"]) | flat(m["splits"], "split ") for m in (whole, now))
     changed = [key for key in after if after[key] != before.get(key) and key not in _MAY_CHANGE]
     if changed:
         key = changed[0]

@@ -20,6 +20,7 @@ from rcnn.api.workshop import Workshop
 from rcnn.backbones import LoadReport
 from rcnn.config import Config
 from rcnn.data import Format, Policy
+from rcnn.data.repeats import balanced_weights
 from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Detector
 from rcnn.methods import Method
@@ -84,10 +85,10 @@ def prepare_training(
     stored = stored_run(folder, resume, overwrite)
     reading = _reading(stored, bad_boxes, format, proposals, backbone_weights)
     config, pretrained = _settings(config, stored, folder, reading["backbone_weights"])
-    dataset, splits = _dataset(data, config, folder, stored, reading, train_split, val_split)
+    dataset, splits, config = _dataset(data, config, folder, stored, reading, train_split, val_split)
     fresh = pretrained and stored is None  # a run that goes on brings its weights along
     model, report = _network(config, len(dataset.class_names), backbone_weights, fresh, where)
-    stages = build.stages(model.to(where), config)
+    stages = build.stages(model.to(where), config, dataset.class_names)
     train, val = _samples(dataset, splits, config, reading["proposals"], search_workers)
     workshop = Workshop(model, config, folder, dataset.class_names, train, val, where, listener)
     about, tools = _metadata(config, dataset, splits, reading), workshop.tools()
@@ -164,16 +165,32 @@ def _dataset(
     reading: Mapping[str, Any],
     train_split: str | None,
     val_split: str | None,
-) -> tuple[DataSet, dict[str, str]]:
-    """The data, and which of its splits teach and judge; for a run that goes on they must be those that it had."""
+) -> tuple[DataSet, dict[str, str], Config]:
+    """The data, which of its splits teach and judge, and the settings with all that follows from the data.
+
+    For a run that goes on they must be those that it had.
+    """
     dataset = read_data(data, reading["bad_boxes"], reading["format"], config.input.max_pixels)
     begun = stored["splits"] if stored else {"train": "train", "val": "val"}
     splits = {"train": train_split or begun["train"], "val": val_split or begun["val"]}
     if stored is not None:
         dataset = with_splits_of(folder, dataset)
+    config = _balanced(config, dataset, splits["train"])
+    if config.training.patience and splits["val"] == "none":
+        raise ConfigError("training.patience: without validation nothing gets worse; pass 0, or --val-split NAME")
+    if stored is not None:
         refuse_changes(stored, _metadata(config, dataset, splits, reading))
         refuse_other_pictures(folder, dataset, splits)
-    return dataset, splits
+    return dataset, splits, config
+
+
+def _balanced(config: Config, dataset: DataSet, train_split: str) -> Config:
+    """The settings with the weights of classes that balance them, where that is asked for."""
+    if config.training.loss.class_weights != "balanced":
+        return config
+    weights = balanced_weights(split(dataset, train_split, "--train-split NAME"), dataset.class_names)
+    loss = config.training.loss.model_copy(update={"class_weights": weights})
+    return config.model_copy(update={"training": config.training.model_copy(update={"loss": loss})})
 
 
 def _metadata(

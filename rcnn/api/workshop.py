@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +19,14 @@ from rcnn.api.regions import attached
 from rcnn.config import Config
 from rcnn.data.loader import Batches
 from rcnn.data.raw import lays_out
+from rcnn.data.repeats import repeat_factors
 from rcnn.heads.box_head import SVMHead
 from rcnn.inference.predictor import Detector
 from rcnn.methods import RCNN, FasterRCNN, Method
 from rcnn.proposals.files import read_proposals, write_proposals
 from rcnn.runs import RunFolder
 from rcnn.sample import Sample
+from rcnn.training.averaging import Averaged
 from rcnn.training.box_statistics import measure_boxes
 from rcnn.training.extraction import extract, with_candidates
 from rcnn.training.feature_plan import FeaturePlan, content_key
@@ -36,6 +39,7 @@ from rcnn.training.schemes import Fit, Learn
 from rcnn.training.session import Listener, Session
 from rcnn.training.staged import Tools, still
 from rcnn.training.svm import train_svms
+from rcnn.training.threads import beside_workers
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +59,11 @@ class Workshop:
 
     def tools(self) -> Tools:
         """What the stages ask for."""
-        return Tools(self.open, self.propose, self.fit, self.judge if self.val else None)
+        return Tools(self.open, self.propose, self.fit, self.judge if self.val else None, self.sharing_cores)
+
+    def sharing_cores(self) -> AbstractContextManager[None]:
+        """Where the network leaves the processes that prepare pictures their cores."""
+        return beside_workers(self.config.training.workers, self.device)
 
     def open(self, stage: Learn, metadata: Mapping[str, Any]) -> Session:
         """A session for a stage of gradient descent."""
@@ -63,9 +71,11 @@ class Workshop:
         batch = stage.length.batch or None
         train, val = (self._batches(part, own, batch) for part, own in ((self.train, True), (self.val, False)))
         moves = self._moves(train)
-        epochs = stage.length.epochs_of(moves)
+        epochs, settings = stage.length.epochs_of(moves), self.config.training
+        train.sampler.mosaic_epochs = settings.augment.mosaic_until * epochs
+        averaged = Averaged(self.model, settings.ema, stage.trains) if settings.ema else None
         return Session(
-            self._trainer(stage, epochs * moves),
+            self._trainer(stage, epochs * moves, averaged),
             self.model,
             self.folder,
             metadata,
@@ -76,7 +86,9 @@ class Workshop:
             self.listener,
             judged=stage.judged,
             stage=stage.name,
-            save_seconds=60 * self.config.training.save_minutes,
+            save_seconds=60 * settings.save_minutes,
+            averaged=averaged,
+            patience=settings.patience,
         )
 
     def iterations(self, stage: Learn) -> int:
@@ -181,7 +193,7 @@ class Workshop:
         if done % max(1, of // 10) == 0:
             _log.info("features of %d of %d pictures", done, of)
 
-    def _trainer(self, stage: Learn, steps: int) -> Trainer:
+    def _trainer(self, stage: Learn, steps: int, averaged: Averaged | None) -> Trainer:
         settings = self.config.training
         batch = stage.length.batch or settings.batch
         optimizer = build.optimizer_settings(settings.model_copy(update={"batch": batch}))
@@ -195,6 +207,7 @@ class Workshop:
             settings.accumulate,
             settings.clip,
             still(self.model, stage.trains),
+            after_move=averaged.update if averaged else lambda: None,
             capture=CUDACapture() if settings.compile and self.device.type == "cuda" else None,
         )
 
@@ -215,6 +228,7 @@ class Workshop:
             max_pixels=self.config.input.max_pixels,
             proposals=self._most(learning) if most is None else most,
             raw=lays_out(self.device),
+            repeats=repeat_factors(samples, settings.repeat) if learning and settings.repeat else None,
         )
 
     def _most(self, learning: bool) -> int:

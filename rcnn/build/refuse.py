@@ -18,6 +18,9 @@ def refuse(config: Config) -> None:
     _refuse_scheme(config)
     _refuse_stages(config)
     _refuse_head(config)
+    _refuse_losses(config)
+    if config.training.patience and config.model.head.classifier == "svm":
+        raise ConfigError("training.patience: before its SVMs the detector is not judged; pass 0")
     if config.training.compile and config.input.bucket != "coarse":
         raise ConfigError(f"training.compile: {MANY_CANVASES}")
 
@@ -58,4 +61,27 @@ def _refuse_head(config: Config) -> None:
         raise ConfigError(
             "model.head.box_loss: is 0, so nothing teaches the deltas that move the boxes; "
             "give a weight, or pass model.detections.refine=false"
+        )
+
+
+def _refuse_losses(config: Config) -> None:
+    """Losses of what is not there, or does not learn by them."""
+    model, loss = config.model, config.training.loss
+    if model.method != "faster-rcnn" and (loss.objectness, loss.proposals) != ("cross-entropy", "smooth-l1"):
+        name = "proposals" if loss.objectness == "cross-entropy" else "objectness"
+        raise ConfigError(f"training.loss.{name}: {model.method} has no RPN to learn by it; leave it out")
+    if loss.boxes == "giou" and (model.head.ridge or not model.head.box_loss):
+        reason = "ridge solves for the boxes" if model.head.ridge else "model.head.box_loss is 0"
+        raise ConfigError(f"training.loss.boxes: giou teaches nothing where {reason}; choose smooth-l1")
+    if loss.regions != "ohem":
+        return
+    if model.head.classifier == "svm" or model.method in ("rcnn", "sppnet"):
+        raise ConfigError(
+            "training.loss.regions: ohem is for the softmax of fast-rcnn and faster-rcnn, and SVMs find their own hard "
+            "examples; choose random"
+        )
+    if model.neck_norm == "batch" and model.head.convs:
+        raise ConfigError(
+            "training.loss.regions: with ohem all regions would count in the head's batch norm; choose random, or "
+            "model.neck_norm=frozen"
         )

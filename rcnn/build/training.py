@@ -1,8 +1,12 @@
 """From settings to what training needs."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rcnn.build.losses import box_loss, class_loss, objectness_loss, region_choice
 from rcnn.build.refuse import refuse
 from rcnn.config import Config, ModelSettings, TrainingSettings
-from rcnn.data.loader import Augment
+from rcnn.data.augment import Augment, ColourRanges
 from rcnn.methods import FasterRCNN, FastRCNN, Method, SPPnet
 from rcnn.proposals.rpn import ProposalLimits
 from rcnn.training.objectives import JointObjective, RoILoss, RoIObjective, RPNLoss, RPNObjective
@@ -13,11 +17,14 @@ from rcnn.training.schemes import Length, Stage, four_step, one_stage, stage_wis
 from rcnn.training.svm import SVMSettings
 
 
-def stages(model: Method, config: Config) -> list[Stage]:
-    """The training of a model, stage by stage; raises ConfigError for settings that do not go together."""
+def stages(model: Method, config: Config, class_names: Sequence[str] = ()) -> list[Stage]:
+    """The training of a model, stage by stage; raises ConfigError for settings that do not go together.
+
+    `class_names`: those of the labels 1..K, which weights of classes are told by.
+    """
     refuse(config)
     scheme = config.training.scheme
-    length, rois = _length(config.training), _roi_loss(config)
+    length, rois = _length(config.training), _roi_loss(model, config, class_names)
     if isinstance(model, FasterRCNN):
         return _faster(model, config, length, rois)
     name, learner = ("multi-task", model.at_one_scale()) if isinstance(model, FastRCNN) else ("fine-tune", model)
@@ -27,8 +34,8 @@ def stages(model: Method, config: Config) -> list[Stage]:
         return then_svms(objective, length, trains, config.model.head.ridge)
     if scheme == "stage-wise":
         return stage_wise(
-            RoIObjective(learner, _roi_loss(config, box=0.0)),
-            RoIObjective(learner, _roi_loss(config, score=0.0)),
+            RoIObjective(learner, replace(rois, box=0.0)),
+            RoIObjective(learner, replace(rois, score=0.0)),
             length,
         )
     return one_stage(name, objective, length)
@@ -55,7 +62,8 @@ def _rpn_loss(config: Config) -> RPNLoss:
     rpn = config.model.rpn
     return RPNLoss(
         Sampling(rpn.samples, rpn.positive_fraction, rpn.positive_iou, rpn.negative_iou, best_match=True),
-        rpn.beta,
+        objectness_loss(config.training.loss),
+        box_loss(config.training.loss.proposals, rpn.beta),
         rpn.balance,
         rpn.per_position,
         rpn.border,
@@ -63,14 +71,15 @@ def _rpn_loss(config: Config) -> RPNLoss:
     )
 
 
-def _roi_loss(config: Config, score: float = 1.0, box: float | None = None) -> RoILoss:
-    head = config.model.head
+def _roi_loss(model: Method, config: Config, class_names: Sequence[str]) -> RoILoss:
+    head, loss = config.model.head, config.training.loss
     return RoILoss(
         Sampling(head.samples, head.positive_fraction, head.positive_iou, head.negative_iou, head.negative_low),
-        head.beta,
-        score,
-        head.box_loss if box is None else box,
-        config.training.train_difficult,
+        class_loss(loss, class_names, model.head.box_mean.device),
+        box_loss(loss.boxes, head.beta),
+        box=head.box_loss,
+        train_difficult=config.training.train_difficult,
+        choose=region_choice(loss),
     )
 
 
@@ -87,7 +96,19 @@ def _rpn_length(settings: TrainingSettings) -> Length:
 
 def augment(settings: TrainingSettings) -> Augment:
     """How pictures vary in training."""
-    return Augment(settings.flip, settings.scales)
+    own = settings.augment
+    return Augment(
+        settings.flip,
+        settings.scales,
+        own.scale_jitter,
+        own.crop,
+        own.zoom_out,
+        own.zoom_out_sides,
+        own.mosaic,
+        own.colour,
+        ColourRanges(own.brightness, own.contrast, own.saturation, own.hue),
+        own.keep,
+    )
 
 
 def optimizer_settings(settings: TrainingSettings) -> OptimizerSettings:

@@ -1,11 +1,11 @@
 """The options that commands share, and those that would hide what a command does."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from rcnn import compiled
 from rcnn.data import Format, Policy
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
@@ -74,7 +74,4 @@ Scheme = Annotated[
     ),
 ]
 
-
-def cores() -> int:
-    """The processor's cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+cores = compiled.cores

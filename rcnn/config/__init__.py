@@ -1,6 +1,8 @@
 """All settings of a detector and its training: typed, frozen, checked."""
 
+from rcnn.config.augment import AugmentSettings
 from rcnn.config.input import InputSettings
+from rcnn.config.losses import LossSettings
 from rcnn.config.model import (
     Backbone,
     DetectionSettings,
@@ -13,11 +15,13 @@ from rcnn.config.section import Section
 from rcnn.config.training import RidgeSettings, SVMSettings, TrainingSettings
 
 __all__ = [
+    "AugmentSettings",
     "Backbone",
     "Config",
     "DetectionSettings",
     "HeadSettings",
     "InputSettings",
+    "LossSettings",
     "ModelSettings",
     "ProposalSettings",
     "RPNSettings",

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rcnn.config.augment import AugmentSettings
+from rcnn.config.losses import LossSettings
 from rcnn.config.section import Fraction, Positive, Section
 
 
@@ -81,6 +83,12 @@ class TrainingSettings(Section):
     """with step: after these parts of all steps the rate is multiplied with 0.1"""
     clip: Annotated[float, Field(ge=0)] = 10.0
     """largest norm of the gradient; 0 for no limit"""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """decay of the running mean of the weights, which is what is judged and kept; 0: the weights themselves"""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """epochs without a better AP after which training stops; 0: never"""
+    repeat: Fraction = 0.0
+    """pictures with a class that fewer than this part of them show are repeated within an epoch; 0: none is"""
     flip: Fraction = 0.5
     """chance of a mirror image"""
     scales: tuple[Positive, ...] = ()
@@ -97,5 +105,7 @@ class TrainingSettings(Section):
     """between saves of the newest state within an epoch"""
     seed: Annotated[int, Field(ge=0)] = 0
     """all chance follows from it"""
+    augment: AugmentSettings = AugmentSettings()
+    loss: LossSettings = LossSettings()
     svm: SVMSettings = SVMSettings()
     ridge: RidgeSettings = RidgeSettings()

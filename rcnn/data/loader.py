@@ -2,6 +2,7 @@
 an interruption changes what is learned."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from rcnn.data.augment import Augment, View, moved, shape_of, vary
+from rcnn.data.mosaic import mosaic
 from rcnn.data.picture import MAX_PIXELS, RGB, picture_size, resolve
 from rcnn.data.preprocess import Preprocess
 from rcnn.data.raw import RawBatch, Size, on_device
@@ -21,21 +24,17 @@ from rcnn.structures import Batch, Proposals, Targets, pinned, to_device
 
 
 @dataclass(frozen=True)
-class Augment:
-    """How pictures vary in training: the chance of a mirror image, and short sides to choose from."""
-
-    flip: float = 0.5
-    scales: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
 class Draw:
-    """One picture of one batch: which, at what short side, mirrored or not, and the key of its mini-batch sampling."""
+    """One picture of one batch: which, at what short side, mirrored or not, and the key of all its other chance.
+
+    `others` are three pictures that it makes a mosaic with; mostly there are none.
+    """
 
     index: int
     short: int
     mirrored: bool
     key: int
+    others: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,33 +55,56 @@ class TruthBatch:
         return TruthBatch(batch, pinned(self.targets), self.indices)
 
 
-Drawn = tuple[Draw, RGB, Size, Sample]
-"""A picture as it was drawn, the size that it shall have on the canvas, and its sample in pixels of that size."""
+Drawn = tuple[Draw, RGB, Size, Size, Sample]
+"""A picture as it was drawn, the size that it shall have on its canvas, the canvas, and its sample in such pixels."""
 
 
 class Samples(Dataset[Drawn]):
-    """Samples as the loader asks for them: decoded, mirrored, boxes along with the picture."""
+    """Samples as the loader asks for them: decoded, mirrored, varied, boxes along with the picture."""
 
-    def __init__(self, samples: Sequence[Sample], preprocess: Preprocess, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        preprocess: Preprocess,
+        max_pixels: int = MAX_PIXELS,
+        augment: Augment | None = None,
+    ) -> None:
         self.samples = samples
         self.preprocess = preprocess
         self.max_pixels = max_pixels
+        self.augment = augment or Augment(flip=0.0)
+        self.varied = self.augment != Augment(self.augment.flip, self.augment.scales)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, draw: Draw) -> Drawn:
-        sample = self.samples[draw.index]
+        view = self._view(draw.index, draw.mirrored)
+        size = usual = self.preprocess.resized(shape_of(view), draw.short)
+        if self.varied:
+            view, size = self._variation(view, usual, draw)
+        picture, sample = view
+        scale = size[1] / picture.shape[1], size[0] / picture.shape[0]
+        return draw, picture, size, self.preprocess.canvas(usual, draw.short), moved(sample, (0, 0), scale)
+
+    def _view(self, index: int, mirrored: bool) -> View:
+        """A picture, or its mirror image, with what is in it."""
+        sample = self.samples[index]
         picture = resolve(sample.picture, self.max_pixels)
-        original = picture.shape[0], picture.shape[1]
-        size = self.preprocess.resized(original, draw.short)
-        boxes, proposals = sample.boxes, sample.proposals
-        if draw.mirrored:
-            picture, boxes = picture[:, ::-1], mirror(boxes, original[1])
-            proposals = proposals if proposals is None else mirror(proposals, original[1])
-        scale = np.array([size[1] / original[1], size[0] / original[0]] * 2, np.float32)
-        moved = replace(sample, boxes=boxes * scale, proposals=proposals if proposals is None else proposals * scale)
-        return draw, picture, size, moved
+        if not mirrored:
+            return picture, sample
+        width, proposals = picture.shape[1], sample.proposals
+        proposals = None if proposals is None else mirror(proposals, width)
+        return picture[:, ::-1], replace(sample, boxes=mirror(sample.boxes, width), proposals=proposals)
+
+    def _variation(self, view: View, usual: Size, draw: Draw) -> tuple[View, Size]:
+        """What the settings make of it, and its size on the canvas; by the picture's key alone."""
+        rng, gray = np.random.default_rng(draw.key), self.preprocess.gray(view[0])
+        if draw.others:
+            views = [view, *(self._view(other, rng.random() < self.augment.flip) for other in draw.others)]
+            sizes = [self.preprocess.resized(shape_of(one), draw.short) for one in views]
+            view = mosaic(views, sizes, usual, rng, gray, self.augment.keep)
+        return vary(view, usual, self.augment, rng, gray)
 
 
 def mirror(boxes: Float[np.ndarray, "G 4"], width: float) -> Float[np.ndarray, "G 4"]:
@@ -93,7 +115,8 @@ def mirror(boxes: Float[np.ndarray, "G 4"], width: float) -> Float[np.ndarray, "
 class EpochSampler(Sampler[list[Draw]]):
     """The batches of an epoch: each of pictures that share a canvas, in a random order if `shuffle`.
 
-    `epoch`, and the batches to `skip` of it after an interruption, are set before each pass.
+    `epoch`, and the batches to `skip` of it after an interruption, are set before each pass. Pictures with a repeat
+    factor above 1 come that often, on the average of many epochs. No mosaics are made after epoch `mosaic_epochs`.
     """
 
     def __init__(
@@ -105,6 +128,7 @@ class EpochSampler(Sampler[list[Draw]]):
         seed: int = 0,
         shuffle: bool = True,
         max_pixels: int = MAX_PIXELS,
+        repeats: Sequence[float] | None = None,
     ) -> None:
         self.ids = [sample.id for sample in samples]
         self.sizes = [size_of(sample, max_pixels) for sample in samples]
@@ -113,6 +137,8 @@ class EpochSampler(Sampler[list[Draw]]):
         self.augment = augment or Augment(flip=0.0)
         self.seed = seed
         self.shuffle = shuffle
+        self.repeats = repeats
+        self.mosaic_epochs: float = math.inf
         self.epoch = 0
         self.skip = 0
 
@@ -124,12 +150,13 @@ class EpochSampler(Sampler[list[Draw]]):
         return islice(self._batches(), self.skip, None)
 
     def _batches(self) -> Iterator[list[Draw]]:
-        order = range(len(self.ids))
+        rows = self._rows()
         if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.ids)).tolist()
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(len(rows))
+            rows = [rows[place] for place in order.tolist()]
         waiting: dict[Size, list[Draw]] = {}
-        for index in order:
-            draw = self._draw(index)
+        for index, copy in rows:
+            draw = self._draw(index, copy)
             canvas = canvas_of(self.preprocess, self.sizes[index], draw.short)
             bucket = waiting.setdefault(canvas, [])
             bucket.append(draw)
@@ -137,11 +164,36 @@ class EpochSampler(Sampler[list[Draw]]):
                 yield waiting.pop(canvas)
         yield from waiting.values()
 
-    def _draw(self, index: int) -> Draw:
-        digest = hashlib.blake2b(f"{self.seed}/{self.epoch}/{self.ids[index]}".encode(), digest_size=24).digest()
-        key, flip, scale = (int.from_bytes(digest[start : start + 8], "little") for start in (0, 8, 16))
+    def _rows(self) -> list[tuple[int, int]]:
+        """Which pictures come in this epoch: the place of each, and which of its repetitions it is."""
+        if self.repeats is None:
+            return [(index, 0) for index in range(len(self.ids))]
+        lots = (_hashed(f"{self._name(index)}/repeat", 8)[0] / 2**64 for index in range(len(self.ids)))
+        counts = [int(factor) + (lot < factor % 1) for factor, lot in zip(self.repeats, lots, strict=True)]
+        return [(index, copy) for index, count in enumerate(counts) for copy in range(count)]
+
+    def _draw(self, index: int, copy: int) -> Draw:
+        name = f"{self._name(index)}/{copy}" if copy else self._name(index)
+        key, flip, scale = _hashed(name, 24)
         scales = self.augment.scales or (self.preprocess.short,)
-        return Draw(index, scales[scale % len(scales)], flip / 2**64 < self.augment.flip, key >> 1)
+        mirrored, short = flip / 2**64 < self.augment.flip, scales[scale % len(scales)]
+        return Draw(index, short, mirrored, key >> 1, self._others(name))
+
+    def _others(self, name: str) -> tuple[int, ...]:
+        """The pictures that one makes a mosaic with."""
+        if not self.augment.mosaic or self.epoch > self.mosaic_epochs:
+            return ()
+        lot, *others = _hashed(f"{name}/mosaic", 32)
+        return tuple(n % len(self.ids) for n in others) if lot / 2**64 < self.augment.mosaic else ()
+
+    def _name(self, index: int) -> str:
+        return f"{self.seed}/{self.epoch}/{self.ids[index]}"
+
+
+def _hashed(name: str, size: int) -> list[int]:
+    """Uniform numbers of 64 bits, `size` bytes of them, that follow from a name."""
+    digest = hashlib.blake2b(name.encode(), digest_size=size).digest()
+    return [int.from_bytes(digest[start : start + 8], "little") for start in range(0, size, 8)]
 
 
 def size_of(sample: Sample, max_pixels: int = MAX_PIXELS) -> Size:
@@ -174,8 +226,7 @@ class Collate:
         self.raw = raw
 
     def __call__(self, rows: list[Drawn]) -> TruthBatch:
-        draws, pictures, sizes, samples = zip(*rows, strict=True)
-        canvas = self.preprocess.canvas(sizes[0], draws[0].short)
+        draws, pictures, sizes, (canvas, *_), samples = zip(*rows, strict=True)
         proposals = pad_proposals([s.regions for s in samples], self.proposals, self.batch) if self.proposals else None
         make = self.preprocess.pack if self.raw else self.preprocess.lay_out
         batch = with_proposals(make(pictures, sizes, canvas, self.batch), proposals)
@@ -247,12 +298,13 @@ class Batches:
         max_pixels: int = MAX_PIXELS,
         proposals: int = 0,
         raw: bool = False,
+        repeats: Sequence[float] | None = None,
     ) -> None:
         check_class_names(samples, class_names)
         self.samples = samples
-        self.sampler = EpochSampler(samples, preprocess, batch, augment, seed, shuffle, max_pixels)
+        self.sampler = EpochSampler(samples, preprocess, batch, augment, seed, shuffle, max_pixels, repeats)
         self.loader: DataLoader[TruthBatch] = DataLoader(
-            Samples(samples, preprocess, max_pixels),  # type: ignore[arg-type]
+            Samples(samples, preprocess, max_pixels, augment),  # type: ignore[arg-type]
             batch_sampler=self.sampler,
             collate_fn=Collate(preprocess, class_names, batch, proposals, raw),
             num_workers=workers,

@@ -85,6 +85,11 @@ class Preprocess:
         image = Image.fromarray(np.ascontiguousarray(picture))
         return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
 
+    def gray(self, picture: UInt8[np.ndarray, "_ _ C"]) -> UInt8[np.ndarray, "C"]:
+        """The pixel that is nearest to zero for the network, in the values of a picture."""
+        mean = np.resize(np.array(self.mean), picture.shape[2])
+        return np.round(mean * np.iinfo(picture.dtype).max).astype(picture.dtype)
+
     def _levels(self) -> Float[np.ndarray, "256 3"]:
         """What the 256 levels of red, green and blue are to the network."""
         mean, std = (np.array(values, np.float32) for values in (self.mean, self.std))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -76,10 +76,6 @@ class BoxHead(nn.Module):
     def plain(self, deltas: Float[Tensor, "N K1 4"]) -> Float[Tensor, "N K 4"]:
         """The deltas of the classes 1..K as `boxes.decode` takes them."""
         return (deltas.float() * self.box_std + self.box_mean)[:, 1:]
-
-    def normalised(self, wanted: Float[Tensor, "*N 4"], labels: Int[Tensor, "*N"]) -> Float[Tensor, "*N 4"]:
-        """Plain targets of regions of given classes as the regression learns them."""
-        return (wanted - self.box_mean[labels]) / self.box_std[labels]
 
 
 class SVMHead(BoxHead):

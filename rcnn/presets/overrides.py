@@ -26,6 +26,8 @@ _ITERATIONS = {
     "training.rpn_epochs": ("training.rpn_iterations",),
 }
 """What would win over the epochs of all stages, and over those of the RPN's stages."""
+_MAPPINGS = ("class_weights",)
+"""How the names of those settings end whose value is a mapping of names."""
 
 
 def preset(name: str) -> Config:
@@ -148,11 +150,18 @@ def _problems(error: ValidationError, sources: Mapping[str, str]) -> str:
     """One line for all that is wrong, each setting once, and once for an option that stands for several."""
     problems: dict[str, str] = {}
     for detail in error.errors(include_url=False):
-        key = ".".join(part for part in detail["loc"] if isinstance(part, str))
+        key = _key(detail["loc"])
         source = f"{sources[key]}: " if sources.get(key) else ""
         place = sources[key] if sources.get(key) in OPTIONS.values() else key
         problems.setdefault(place, f"{source}{key}: {_problem(detail)}")
     return "; ".join(problems.values())
+
+
+def _key(place: Sequence[int | str]) -> str:
+    """The name of the setting in which something is wrong."""
+    key = ".".join(part for part in place if isinstance(part, str))
+    mapping = next((name for name in _MAPPINGS if f".{name}." in key), None)
+    return key if mapping is None else key.partition(f".{mapping}.")[0] + f".{mapping}"
 
 
 def _problem(detail: ErrorDetails) -> str:
@@ -161,17 +170,18 @@ def _problem(detail: ErrorDetails) -> str:
         return "too few items" if detail["type"] == "missing" else "too many items"
     if detail["type"] == "value_error":
         return detail["msg"].removeprefix("Value error, ")
-    wanted = detail["msg"].removeprefix("Input ").replace("valid array", "list")
+    wanted = detail["msg"].removeprefix("Input ").replace("valid array", "list").replace("an object", "a mapping")
     given = detail["input"]
     return wanted if isinstance(given, list | dict) else f"{wanted}, not {json.dumps(given)}"
 
 
 def flat(tree: Mapping[Any, object], prefix: str = "") -> dict[str, object]:
-    """A nested mapping as one level with dotted keys."""
+    """A nested mapping as one level with dotted keys; a setting that is a mapping itself stays whole."""
     rows: dict[str, object] = {}
     for name, value in tree.items():
         key = f"{prefix}{name}"
-        rows |= flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+        nested = isinstance(value, Mapping) and not key.endswith(_MAPPINGS)
+        rows |= flat(value, f"{key}.") if nested else {key: value}  # type: ignore[arg-type]
     return rows
 
 

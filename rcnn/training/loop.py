@@ -40,6 +40,26 @@ class Progress:
         return {name: total / max(1, self.pictures) for name, total in self.sums.items()}
 
 
+@dataclass
+class Group:
+    """Batches whose gradients are added up: together they teach what one batch of all their pictures would."""
+
+    places: int = 0
+    pictures: int = 0
+
+    def share(self, item: TruthBatch, parts: int) -> float:
+        """What the gradient of a batch counts, one of so many; less where some of its places are empty."""
+        if parts == 1:
+            return 1.0
+        places = len(item.targets.keys)
+        self.places, self.pictures = parts * places, self.pictures + len(item.indices)
+        return len(item.indices) / self.places
+
+    def missing(self) -> float:
+        """What the sum must be multiplied with for the places that were empty."""
+        return self.places / self.pictures if self.pictures else 1.0
+
+
 OnStep = Callable[[Progress, float], bool]
 """Called after each batch with the rate; True asks to stop."""
 
@@ -58,6 +78,8 @@ class Trainer:
     clip: float = 0.0
     still: Sequence[nn.Module] = ()
     """Parts of the objective in which nothing trains: their norms keep their statistics."""
+    after_move: Callable[[], object] = lambda: None
+    """Called whenever the weights have moved."""
     capture: Capture[dict[str, Tensor]] | None = None
     """What records forward and backward passes, to repeat them as CUDA graphs."""
 
@@ -74,17 +96,17 @@ class Trainer:
         self.objective.train()
         for part in self.still:
             part.eval()
-        began = time.perf_counter()
+        began, group = time.perf_counter(), Group()
         for item in batches:
             loaded = time.perf_counter()
             progress.waited += loaded - began
-            losses = self._backward(
-                item, min(self.accumulate, total - progress.batches // self.accumulate * self.accumulate)
-            )
+            parts = min(self.accumulate, total - progress.batches // self.accumulate * self.accumulate)
+            losses = self._backward(item, group.share(item, parts))
             self._count(progress, losses, item)
             if progress.batches % self.accumulate == 0 or progress.batches == total:
-                self._move(progress, item)
+                self._move(progress, item, group.missing())
                 progress.step += 1
+                group = Group()
             progress.seconds += time.perf_counter() - began
             began = time.perf_counter()
             moved = progress.batches % self.accumulate == 0
@@ -96,10 +118,9 @@ class Trainer:
         """The learning rate at a step."""
         return self.lr * self.schedule.factor(step)
 
-    def _backward(self, item: TruthBatch, parts: int) -> dict[str, Tensor]:
+    def _backward(self, item: TruthBatch, share: float) -> dict[str, Tensor]:
         batch, targets = item.on(self.device)
-        share = torch.full((), 1 / parts, device=self.device)
-        return self.learn(batch, targets, share)
+        return self.learn(batch, targets, torch.full((), share, device=self.device))
 
     def _pass(self, batch: Batch, targets: Targets, share: Tensor) -> dict[str, Tensor]:
         """The losses of a batch; `share` of their gradient is added to that of the weights."""
@@ -118,7 +139,10 @@ class Trainer:
         progress.pictures += pictures
         progress.batches += 1
 
-    def _move(self, progress: Progress, item: TruthBatch) -> None:
+    def _move(self, progress: Progress, item: TruthBatch, missing: float) -> None:
+        if missing != 1:
+            gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+            torch._foreach_mul_(gradients, missing)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(progress.step) * group.get("factor", 1.0)
         if self.clip:
@@ -127,6 +151,7 @@ class Trainer:
             if not math.isfinite(norm):  # a finite loss can have an infinite slope
                 raise BadLossError(progress, "the gradient's norm", norm, item.indices)
         self.optimizer.step()
+        self.after_move()
         self.optimizer.zero_grad(set_to_none=self.capture is None)  # graphs write where the gradients were
 
 

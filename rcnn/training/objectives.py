@@ -6,13 +6,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rcnn.boxes import encode, inside
-from rcnn.losses import box_loss, class_loss, mean_over, objectness_loss
-from rcnn.matching import match
+from rcnn.boxes import inside
+from rcnn.losses import BoxLoss, ClassLoss, ObjectnessLoss, SmoothL1Boxes, class_loss, mean_over, objectness_loss
+from rcnn.matching import Matches, Sampled, match
 from rcnn.methods import FasterRCNN, Method
 from rcnn.proposals.rpn import RPN, ProposalLimits
 from rcnn.structures import Batch, Proposals, Targets, take
-from rcnn.training.sampling import Sampling, draw_sample, object_weight, with_sides, with_truth
+from rcnn.training.sampling import (
+    Candidates,
+    Choose,
+    Costs,
+    Sampling,
+    at_random,
+    draw_sample,
+    object_weight,
+    with_sides,
+    with_truth,
+)
 
 Losses = dict[str, Float[Tensor, ""]]
 
@@ -26,7 +36,8 @@ class RPNLoss:
     """
 
     sampling: Sampling = Sampling(count=256, fraction=0.5, positive=0.7, negative=0.3, best_match=True)
-    beta: float = 1 / 9
+    scores: ObjectnessLoss = objectness_loss
+    boxes: BoxLoss = SmoothL1Boxes()
     balance: float = 1.0
     per_position: bool = False
     border: bool = True
@@ -35,13 +46,18 @@ class RPNLoss:
 
 @dataclass(frozen=True)
 class RoILoss:
-    """How regions are learned (Fast R-CNN, section 2.3); `score` and `box` weigh the two tasks."""
+    """How regions are learned (Fast R-CNN, section 2.3); `score` and `box` weigh the two tasks.
+
+    `choose` takes the regions that are learned from, out of all.
+    """
 
     sampling: Sampling = Sampling(count=512, fraction=0.25, positive=0.5, negative=0.5)
-    beta: float = 1 / 9
+    scores: ClassLoss = class_loss
+    boxes: BoxLoss = SmoothL1Boxes()
     score: float = 1.0
     box: float = 1.0
     train_difficult: bool = True
+    choose: Choose = at_random
 
 
 class RPNObjective(nn.Module):
@@ -106,12 +122,12 @@ def rpn_losses(rpn: RPN, features: list[Tensor], batch: Batch, targets: Targets,
     matches = match(anchors.boxes[None], targets, loss.train_difficult, usable)
     chosen = draw_sample(matches, usable, targets.keys, loss.sampling, stream=1)
     logits, deltas = rpn.head.at(features, chosen.index)
-    wanted = encode(take(targets.boxes, chosen.take(matches.index)), anchors.boxes[chosen.index])
+    truth = take(targets.boxes, chosen.take(matches.index))
     weight, valid = object_weight(targets, matches, chosen), chosen.valid.float()
     counted = on_picture.float() / rpn.anchors.per_cell if loss.per_position else valid
-    boxes = box_loss(deltas.float(), wanted, weight * chosen.positive, loss.beta)
+    boxes = loss.boxes(deltas.float(), anchors.boxes[chosen.index], truth, weight * chosen.positive)
     return {
-        "rpn_score": mean_over(objectness_loss(logits.float(), chosen.positive, weight), valid),
+        "rpn_score": mean_over(loss.scores(logits.float(), chosen.positive, weight), valid),
         "rpn_box": loss.balance * (boxes.sum() / counted.sum().clamp(min=1)),
     }
 
@@ -122,15 +138,40 @@ def roi_losses(
     """The multi-task loss of Fast R-CNN, over a mini-batch of regions of each picture."""
     rois, usable = with_truth(proposals, targets)
     matches = match(rois.detach(), targets, loss.train_difficult)
-    chosen = draw_sample(matches, usable & (batch.weight > 0)[:, None], targets.keys, loss.sampling, stream=2)
+
+    share = {"score": loss.score, "box": loss.box}
+
+    def costs(some: Sampled) -> Costs:
+        return region_costs(model, features, rois, matches, targets, some, loss)
+
+    def shares(some: Sampled) -> Costs:
+        return {task: share[task] * cost for task, cost in costs(some).items()}
+
+    regions = Candidates(rois.detach(), matches, usable & (batch.weight > 0)[:, None], targets.keys)
+    chosen = loss.choose(regions, loss.sampling, shares)
+    valid = chosen.valid.float()
+    return {task: share[task] * mean_over(cost, valid) for task, cost in costs(chosen).items()}
+
+
+def region_costs(
+    model: Method,
+    features: list[Tensor],
+    rois: Float[Tensor, "B N 4"],
+    matches: Matches,
+    targets: Targets,
+    chosen: Sampled,
+    loss: RoILoss,
+) -> Costs:
+    """What each of the chosen regions costs by `score` and by `box`, those of the two tasks that count."""
     boxes, index = chosen.take(rois), chosen.take(matches.index)
     labels = torch.where(chosen.positive, targets.labels.gather(1, index), 0)
     logits, deltas = (out.unflatten(0, labels.shape).float() for out in model.head(model.describe(features, boxes)))
-    weight, valid = object_weight(targets, matches, chosen), chosen.valid.float()
-    losses = {"score": loss.score * mean_over(class_loss(logits, labels, weight), valid)}
+    weight = object_weight(targets, matches, chosen)
+    costs = {}
+    if loss.score:
+        costs["score"] = loss.scores(logits, labels, weight)
     if loss.box:
         own_class = deltas.gather(2, labels[..., None, None].expand(-1, -1, 1, 4))[:, :, 0]
-        wanted = model.head.normalised(encode(take(targets.boxes, index), with_sides(boxes)), labels)
-        positive = box_loss(own_class, wanted, weight * chosen.positive, loss.beta)
-        losses["box"] = loss.box * mean_over(positive, valid)
-    return losses if loss.score else {"box": losses["box"]}
+        truth, scale = take(targets.boxes, index), (model.head.box_mean[labels], model.head.box_std[labels])
+        costs["box"] = loss.boxes(own_class, with_sides(boxes), truth, weight * chosen.positive, *scale)
+    return costs

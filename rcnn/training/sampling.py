@@ -1,12 +1,14 @@
-"""Which candidates a loss looks at: mini-batches of fixed size, drawn anew for each picture."""
+"""Which candidates a loss looks at: mini-batches of fixed size, drawn anew for each picture, or the hardest."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rcnn.matching import Matches, Sampled, draws, sample
+from rcnn.ops import nms
 from rcnn.structures import Proposals, Targets
 
 
@@ -29,12 +31,63 @@ def draw_sample(
     matches: Matches, usable: Bool[Tensor, "B N"], keys: Int[Tensor, "B"], sampling: Sampling, stream: int
 ) -> Sampled:
     """The mini-batch of each picture."""
+    positive, negative = _roles(matches, usable, sampling)
+    random = draws(keys, usable.shape[1], stream)
+    return sample(positive, negative, random, sampling.count, sampling.fraction)
+
+
+def _roles(
+    matches: Matches, usable: Bool[Tensor, "B N"], sampling: Sampling
+) -> tuple[Bool[Tensor, "B N"], Bool[Tensor, "B N"]]:
+    """Who may be drawn as a positive, and who as a negative."""
     positive = matches.iou >= sampling.positive
     if sampling.best_match:
         positive = positive | matches.best
     negative = (matches.iou < sampling.negative) & (matches.iou >= sampling.low) & ~matches.ignored
-    random = draws(keys, usable.shape[1], stream)
-    return sample(positive & usable, negative & ~positive & usable, random, sampling.count, sampling.fraction)
+    return positive & usable, negative & ~positive & usable
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Regions out of which some are chosen: how they lie to the truth, which may be, and their pictures' keys."""
+
+    boxes: Float[Tensor, "B N 4"]
+    matches: Matches
+    usable: Bool[Tensor, "B N"]
+    keys: Int[Tensor, "B"]
+
+
+Costs = dict[str, Float[Tensor, "B S"]]
+"""What each place of a mini-batch costs, by task."""
+Choose = Callable[[Candidates, Sampling, Callable[[Sampled], Costs]], Sampled]
+"""A mini-batch of candidates; the function tells what the places of one would cost."""
+
+
+def at_random(regions: Candidates, sampling: Sampling, costs: Callable[[Sampled], Costs]) -> Sampled:
+    """By lot, whatever they cost (Fast R-CNN, section 2.3)."""
+    return draw_sample(regions.matches, regions.usable, regions.keys, sampling, stream=2)
+
+
+@dataclass(frozen=True)
+class Hardest:
+    """The regions that cost most, of those that overlap by more than `nms` one alone (OHEM, arXiv 1604.03540).
+
+    Every region goes through the network once, without a gradient. How many are positive is left to their costs:
+    of `Sampling`, the fraction and `low` count for nothing (section 4.1).
+    """
+
+    nms: float = 0.7
+
+    def __call__(self, regions: Candidates, sampling: Sampling, costs: Callable[[Sampled], Costs]) -> Sampled:
+        """The `count` hardest regions of each picture."""
+        positive, negative = _roles(regions.matches, regions.usable, replace(sampling, low=0.0))
+        usable = positive | negative
+        everyone = torch.arange(usable.shape[1], device=usable.device).expand(usable.shape)
+        with torch.no_grad():
+            cost = torch.stack(list(costs(Sampled(everyone, positive, usable)).values())).sum(0)
+        count, group = min(sampling.count, usable.shape[1]), torch.zeros_like(everyone)
+        index, kept = nms(regions.boxes, cost, group, usable, self.nms, count)
+        return Sampled(index, positive.gather(1, index) & kept, kept)
 
 
 def with_truth(proposals: Proposals, targets: Targets) -> tuple[Float[Tensor, "B N 4"], Bool[Tensor, "B N"]]:

@@ -1,12 +1,13 @@
 """A training run from its first epoch, or from where it stopped, to its last."""
 
 import dataclasses
+import logging
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
@@ -19,11 +20,13 @@ from rcnn.data.loader import Batches
 from rcnn.errors import ConfigError, TrainingError
 from rcnn.runs import RunFolder, write_tensors
 from rcnn.sample import Sample
+from rcnn.training.averaging import Averaged
 from rcnn.training.checkpoint import pack, unpack
 from rcnn.training.loop import BadLossError, Progress, Trainer, validation_losses
 
 Row = dict[str, Any]
 Evaluate = Callable[[], Mapping[str, float]]
+_log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -62,31 +65,66 @@ class Session:
     listener: Listener
     progress: Progress = field(default_factory=Progress)
     best: float = -1.0
+    best_epoch: int = 0
     judged: bool = True
     """Whether the best weights are kept beside the newest; a stage that does not end in a detector cannot be judged."""
     stage: str = ""
     """Its name, which its lines of metrics carry."""
     save_seconds: float = 600.0
     """Between saves of the newest state within an epoch."""
+    averaged: Averaged | None = None
+    """The mean of the weights, which is judged and kept in their place."""
+    patience: int = 0
+    """Epochs without a better score after which training stops; 0: none."""
     saved: float = field(default_factory=time.monotonic)
     asked: bool = field(default=False, init=False)
     """Whether it was asked to stop, be it so late that it came to its end."""
 
     def resume(self, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
         """Take up a state of this stage."""
-        unpack(tensors, self.model, self.trainer.optimizer)
+        unpack(tensors, self.model, self.trainer.optimizer, self.averaged)
         self.progress = Progress(**metadata["progress"])
-        self.best = metadata["best"]
+        self.best, self.best_epoch = metadata["best"], metadata.get("best_epoch", self.progress.epoch - 1)
         self.folder.cut_metrics(self.stage, self.progress.epoch - 1)
 
     def run(self) -> None:
-        """Train to the last epoch. Raises Stopped after a signal, with the state saved."""
+        """Train to the last epoch, or until patience ends. Raises Stopped after a signal, with the state saved.
+
+        The model has the mean of its weights afterwards, where there is one.
+        """
         if self.progress.step == 0 and self.progress.batches == 0:
+            if self.averaged:
+                self.averaged.begin()
             self._save_last()  # so that a run can go on from its first epoch too
         with stop_signals() as asked:
-            while self.progress.epoch <= self.epochs:
+            while self.progress.epoch <= self.epochs and not self.stopped:
                 self._epoch(asked)
             self.asked = asked.is_set()
+        if self.averaged:
+            self.averaged.adopt()
+        if word := self.stopped or self._turned():
+            _log.info("%s", word)
+
+    @property
+    def stopped(self) -> str:
+        """Why training stops before its last epoch; empty where it goes on, or has come to its end."""
+        done = self.progress.epoch - 1
+        if not self.patience or not self.judged or done >= self.epochs or done - self.best_epoch < self.patience:
+            return ""
+        return (
+            f"stopped after epoch {done} of {self.epochs}: no better AP in {self.patience} epochs than the "
+            f"{self.best:.3f} of epoch {self.best_epoch}; --resume with a larger training.patience goes on"
+        )
+
+    def _turned(self) -> str:
+        """Advice where the best weights are not among the newest; empty where they are."""
+        since = self.epochs - self.best_epoch
+        if not self.judged or not self.best_epoch or since < max(2, self.epochs // 5):
+            return ""
+        return (
+            f"AP was best in epoch {self.best_epoch} of {self.epochs} ({self.best:.3f}), whose weights are kept; "
+            f"--set training.patience={since} would have stopped there"
+        )
 
     def _epoch(self, asked: threading.Event) -> None:
         progress = self.progress
@@ -109,23 +147,30 @@ class Session:
             raise Stopped(f"stopped in epoch {self.progress.epoch}; the state is saved, go on with --resume")
 
     def _close_epoch(self) -> None:
-        rows = [self._train_row(), *self._val_rows()]
-        score = float(rows[-1].get("AP", math.nan))
-        if math.isnan(score):
-            score = float(self.progress.epoch)  # nothing to judge by: the newest is the best
-        improved = score > self.best and self.judged
-        self.best = max(self.best, score)
-        if improved:
-            write_tensors(self.folder.best, self.model.state_dict(), self.metadata)
+        with self._judged_weights():
+            rows = [self._train_row(), *self._val_rows()]
+            score = float(rows[-1].get("AP", math.nan))
+            if math.isnan(score):
+                score = float(self.progress.epoch)  # nothing to judge by: the newest is the best
+            improved = score > self.best and self.judged
+            if score > self.best:
+                self.best, self.best_epoch = score, self.progress.epoch
+            if improved:
+                write_tensors(self.folder.best, self.model.state_dict(), self.metadata)
         self.folder.append_metrics(rows)
         self.listener.epoch_ended(rows, improved)
         self.progress = Progress(epoch=self.progress.epoch + 1, step=self.progress.step)
         self._save_last()
 
+    def _judged_weights(self) -> AbstractContextManager[None]:
+        return self.averaged.in_place() if self.averaged else nullcontext()
+
     def _save_last(self) -> None:
         self.saved = time.monotonic()
-        state = {"progress": dataclasses.asdict(self.progress), "best": self.best}
-        write_tensors(self.folder.last, pack(self.model, self.trainer.optimizer), {**self.metadata, **state})
+        progress = {"progress": dataclasses.asdict(self.progress), "stopped": self.stopped}
+        state = progress | {"best": self.best, "best_epoch": self.best_epoch}
+        tensors = pack(self.model, self.trainer.optimizer, self.averaged)
+        write_tensors(self.folder.last, tensors, {**self.metadata, **state})
 
     def _train_row(self) -> Row:
         progress, losses = self.progress, self.progress.losses()

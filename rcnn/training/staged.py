@@ -1,7 +1,7 @@
 """A training from its first stage, or from where it stopped, to its last."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,8 @@ class Tools:
     """Solve for a part of the head; the seconds that it took, those before an interruption too."""
     judge: Callable[[], Mapping[str, float]] | None
     """Measure the detector; None where there is nothing to measure it on."""
+    surroundings: Callable[[], AbstractContextManager[None]] = nullcontext
+    """What all stages run in."""
 
 
 @dataclass
@@ -74,15 +76,18 @@ class StagedTraining:
             self._tidy()
             return
         keep_freed_memory()
-        while self.number < len(self.stages):
-            stage = self.stages[self.number]
-            self.listener.stage_started(stage.name, self.number + 1, len(self.stages))
-            if isinstance(stage, Learn):
-                self._learn(stage)
-            else:
-                self._fit(stage)
-            self.number, self.resumed = self.number + 1, False
-        self._end()
+        with self.tools.surroundings():
+            while self.number < len(self.stages):
+                self._stage(self.stages[self.number])
+                self.number, self.resumed = self.number + 1, False
+            self._end()
+
+    def _stage(self, stage: Stage) -> None:
+        self.listener.stage_started(stage.name, self.number + 1, len(self.stages))
+        if isinstance(stage, Learn):
+            self._learn(stage)
+        else:
+            self._fit(stage)
 
     def _learn(self, stage: Learn) -> None:
         if self.session is None or self.session.stage != stage.name:
@@ -122,7 +127,7 @@ class StagedTraining:
         last = self.stages[-1]
         if isinstance(last, Fit) or not last.judged or not self.folder.best.is_file():
             write_tensors(self.folder.best, self.model.state_dict(), self.metadata)
-        if len(self.stages) > 1:
+        if len(self.stages) > 1 and not (self.session and self.session.stopped):  # that can go on with more patience
             self._save(len(self.stages))
         self._tidy()
 
