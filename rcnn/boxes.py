@@ -33,6 +33,18 @@ def iou(a: Float[Tensor, "*#B N 4"], b: Float[Tensor, "*#B M 4"]) -> Float[Tenso
     return torch.where(union > 0, common / torch.where(union > 0, union, 1), 0)
 
 
+def paired_giou(a: Float[Tensor, "*N 4"], b: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N"]:
+    """Generalized IoU of each box with its partner, from -1 to 1 (arXiv 1902.09630).
+
+    (torchvision's loss of this name selects by a mask, which no graph of fixed shapes can hold.)
+    """
+    inner = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
+    outer = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
+    common, around = (sides[..., 0] * sides[..., 1] for sides in (inner, outer))  # the slope of prod waits for a GPU
+    union = area(a) + area(b) - common
+    return common / union.clamp(min=1e-7) - (around - union) / around.clamp(min=1e-7)
+
+
 def clip(boxes: Float[Tensor, "B N 4"], sizes: Tensor) -> Float[Tensor, "B N 4"]:
     """Boxes cut at the borders of their pictures; `sizes` holds height and width, [B, 2]."""
     limits = sizes.flip(-1).repeat(1, 2)[:, None].to(boxes.dtype)  # [B, 1, 4] as w h w h

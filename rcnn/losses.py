@@ -10,9 +10,9 @@ from typing import Protocol
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import sigmoid_focal_loss
 
-from rcnn.boxes import decode, encode
+from rcnn.boxes import decode, encode, paired_giou
 
 ObjectnessLoss = Callable[[Float[Tensor, "B S"], Bool[Tensor, "B S"], Float[Tensor, "B S"]], Float[Tensor, "B S"]]
 """Of logits, whether each is an object, and what each counts."""
@@ -137,4 +137,4 @@ def giou_loss(
     std: Tensor | float = 1.0,
 ) -> Float[Tensor, "B S"]:
     """1 - generalized IoU of the boxes that the deltas lead to, times the weight (arXiv 1902.09630)."""
-    return weight * generalized_box_iou_loss(decode(deltas * std + mean, references), truth, reduction="none")
+    return weight * (1 - paired_giou(decode(deltas * std + mean, references), truth))
