@@ -181,15 +181,17 @@ def test_mosaics_end_before_training_does():
     assert others == {()}
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3, 5])
-def test_pictures_of_any_number_of_channels_vary(channels):
-    picture = np.random.default_rng(0).integers(0, 255, (40, 60, channels), np.uint8)
+def test_pictures_of_any_number_of_channels_and_bits_vary(channels, dtype):
+    picture = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (40, 60, channels), dtype)
     found = recoloured(picture, ColourRanges(0.5, 0.5, 0.5, 0.2), chance())
     assert found.shape == picture.shape
-    assert found.dtype == np.uint8
+    assert found.dtype == dtype
     assert (found != picture).mean() > 0.5
+    assert (recoloured(picture, ColourRanges(0, 0, 0, 0), chance()) == picture).all()
     ground, _ = mosaic([(picture, view()[1])] * 4, [(40, 60)] * 4, (40, 60), chance(), picture[0, 0], 0.25)
-    assert ground.shape == picture.shape
+    assert (ground.shape, ground.dtype) == (picture.shape, dtype)
 
 
 def test_colours_change_as_often_as_asked_and_boxes_do_not():

@@ -4,6 +4,7 @@ from rcnn.api.compressing import Truncated, compress
 from rcnn.api.data import Data, read_data
 from rcnn.api.data_formats import convert_data
 from rcnn.api.loading import load, load_named, stored_config, uses_bf16
+from rcnn.api.looking import look
 from rcnn.api.measuring import evaluate_detector, evaluation_samples, measure
 from rcnn.api.training import DEFAULT_PRESET, Prepared, prepare_training, train
 
@@ -18,6 +19,7 @@ __all__ = [
     "evaluation_samples",
     "load",
     "load_named",
+    "look",
     "measure",
     "prepare_training",
     "read_data",

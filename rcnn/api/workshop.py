@@ -19,7 +19,6 @@ from rcnn.api.regions import attached
 from rcnn.config import Config
 from rcnn.data.loader import Batches
 from rcnn.data.raw import lays_out
-from rcnn.data.repeats import repeat_factors
 from rcnn.heads.box_head import SVMHead
 from rcnn.inference.predictor import Detector
 from rcnn.methods import RCNN, FasterRCNN, Method
@@ -215,21 +214,9 @@ class Workshop:
         self, samples: Sequence[Sample], learning: bool = True, batch: int | None = None, most: int | None = None
     ) -> Batches:
         """Batches to learn from, shuffled and varied; or as the pictures are."""
-        settings = self.config.training
-        return Batches(
-            samples,
-            self.class_names,
-            build.preprocess(self.config.input),
-            batch or settings.batch,
-            build.augment(settings) if learning else None,
-            settings.seed,
-            settings.workers if learning else 0,
-            shuffle=learning,
-            max_pixels=self.config.input.max_pixels,
-            proposals=self._most(learning) if most is None else most,
-            raw=lays_out(self.device),
-            repeats=repeat_factors(samples, settings.repeat) if learning and settings.repeat else None,
-        )
+        proposals = self._most(learning) if most is None else most
+        raw = lays_out(self.device)
+        return build.batches(self.config, samples, self.class_names, learning, batch, proposals, raw)
 
     def _most(self, learning: bool) -> int:
         """How many proposals of a picture take part."""

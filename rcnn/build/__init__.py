@@ -4,6 +4,7 @@ from rcnn.build.model import channels_last, detector, has_weights, preprocess, p
 from rcnn.build.refuse import MANY_CANVASES, refuse
 from rcnn.build.training import (
     augment,
+    batches,
     optimizer_settings,
     ridge_settings,
     schedule,
@@ -15,6 +16,7 @@ from rcnn.build.training import (
 __all__ = [
     "MANY_CANVASES",
     "augment",
+    "batches",
     "channels_last",
     "detector",
     "has_weights",

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rcnn.build.losses import box_loss, class_loss, objectness_loss, region_choice
+from rcnn.build.model import preprocess
 from rcnn.build.refuse import refuse
 from rcnn.config import Config, ModelSettings, TrainingSettings
 from rcnn.data.augment import Augment, ColourRanges
+from rcnn.data.loader import Batches
+from rcnn.data.repeats import repeat_factors
 from rcnn.methods import FasterRCNN, FastRCNN, Method, SPPnet
 from rcnn.proposals.rpn import ProposalLimits
+from rcnn.sample import Sample
 from rcnn.training.objectives import JointObjective, RoILoss, RoIObjective, RPNLoss, RPNObjective
 from rcnn.training.optim import OptimizerSettings, Schedule
 from rcnn.training.ridge import RidgeSettings
@@ -101,13 +105,40 @@ def augment(settings: TrainingSettings) -> Augment:
         settings.flip,
         settings.scales,
         own.scale_jitter,
-        own.crop,
+        own.iou_crop,
         own.zoom_out,
         own.zoom_out_sides,
         own.mosaic,
         own.colour,
         ColourRanges(own.brightness, own.contrast, own.saturation, own.hue),
         own.keep,
+    )
+
+
+def batches(
+    config: Config,
+    samples: Sequence[Sample],
+    class_names: Sequence[str],
+    learning: bool = True,
+    batch: int | None = None,
+    proposals: int = 0,
+    raw: bool = False,
+) -> Batches:
+    """Batches to learn from, shuffled, varied and repeated; or as the pictures are."""
+    settings = config.training
+    return Batches(
+        samples,
+        class_names,
+        preprocess(config.input),
+        batch or settings.batch,
+        augment(settings) if learning else None,
+        settings.seed,
+        settings.workers if learning else 0,
+        shuffle=learning,
+        max_pixels=config.input.max_pixels,
+        proposals=proposals,
+        raw=raw,
+        repeats=repeat_factors(samples, settings.repeat) if learning and settings.repeat else None,
     )
 
 

@@ -15,7 +15,7 @@ class AugmentSettings(Section):
 
     scale_jitter: tuple[Factor, Factor] = (1.0, 1.0)
     """large-scale jitter: the picture's size times a number between these; what exceeds its canvas is cut off"""
-    crop: Fraction = 0.0
+    iou_crop: Fraction = 0.0
     """chance of a cut-out that some object fills well (SSD's)"""
     zoom_out: Fraction = 0.0
     """chance of a smaller picture, somewhere on gray"""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -41,7 +41,7 @@ class ColourRanges:
 class Augment:
     """How pictures vary in training: the chance of a mirror image, short sides to choose from, and what is off.
 
-    `scale_jitter` are factors of the picture's size; `crop`, `zoom_out`, `mosaic` and `colour` are chances;
+    `scale_jitter` are factors of the picture's size; `iou_crop`, `zoom_out`, `mosaic` and `colour` are chances;
     `zoom_out_sides` is how many times as long the sides around a smaller picture are at most. An object of which less
     than `keep` of its area is left is dropped.
     """
@@ -49,7 +49,7 @@ class Augment:
     flip: float = 0.5
     scales: tuple[int, ...] = ()
     scale_jitter: tuple[float, float] = (1.0, 1.0)
-    crop: float = 0.0
+    iou_crop: float = 0.0
     zoom_out: float = 0.0
     zoom_out_sides: float = 4.0
     mosaic: float = 0.0
@@ -59,17 +59,20 @@ class Augment:
 
 
 def vary(view: View, usual: Size, augment: Augment, rng: np.random.Generator, gray: Pixel) -> tuple[View, Size]:
-    """A variation of a view and the size that it shall have on the canvas, at most that which is `usual`."""
-    cut_out = False
-    if augment.crop and rng.random() < augment.crop:
-        view, cut_out = iou_crop(view, rng, augment.keep), True
-    elif augment.zoom_out and rng.random() < augment.zoom_out:
-        view = zoom_out(view, usual, augment.zoom_out_sides, rng, gray)
-    size = fitting(shape_of(view), usual) if cut_out else usual
-    if augment.scale_jitter != (1.0, 1.0):
+    """A variation of a view and the size that it shall have on the canvas, at most that which is `usual`.
+
+    A view that was made smaller on gray is neither cut nor scaled besides.
+    """
+    cutting, zooming, colouring = rng.random(3) < (augment.iou_crop, augment.zoom_out, augment.colour)
+    if cutting:
+        view = iou_crop(view, rng, augment.keep)
+    size = fitting(shape_of(view), usual) if cutting else usual
+    if augment.scale_jitter != (1.0, 1.0) and (cutting or not zooming):
         view, size = jitter(view, size, rng.uniform(*augment.scale_jitter), rng, augment.keep)
-    if augment.colour and rng.random() < augment.colour:
+    if colouring:
         view = recoloured(view[0], augment.colours, rng), view[1]
+    if zooming and not cutting:
+        view = zoom_out(view, usual, augment.zoom_out_sides, rng, gray)
     return view, size
 
 
@@ -162,18 +165,17 @@ def resized(view: View, size: Size) -> View:
     """A view at another size, bilinear and without antialiasing, as the network would see it."""
     picture, sample = view
     height, width = shape_of(view)
-    pixels = v2.functional.resize(_channels_first(picture), list(size), antialias=False)
-    return _channels_last(pixels), moved(sample, (0, 0), (size[1] / width, size[0] / height))
+    pixels = v2.functional.resize(_pixels(picture), list(size), antialias=False)
+    return _picture(pixels, picture), moved(sample, (0, 0), (size[1] / width, size[0] / height))
 
 
 def recoloured(picture: RGB, ranges: ColourRanges, rng: np.random.Generator) -> RGB:
     """A picture in other colours; the channels of one without red, green and blue change in brightness and contrast."""
-    pixels = _channels_first(picture)
-    turn = v2.ColorJitter(ranges.brightness, ranges.contrast, ranges.saturation, ranges.hue)
+    pixels, light = _pixels(picture), (ranges.brightness, ranges.contrast)
     with drawing(rng):
         if len(pixels) == 3:
-            return _channels_last(turn(pixels))
-        return _channels_last(v2.ColorJitter(ranges.brightness, ranges.contrast)(pixels[:, None])[:, 0])
+            return _picture(v2.ColorJitter(*light, ranges.saturation, ranges.hue)(pixels), picture)
+        return _picture(v2.ColorJitter(*light)(pixels[:, None])[:, 0], picture)
 
 
 @contextmanager
@@ -201,9 +203,13 @@ def fitting(size: Size, room: Size) -> Size:
     return min(height, room[0]), min(width, room[1])
 
 
-def _channels_first(picture: RGB) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+def _pixels(picture: RGB) -> Shaped[Tensor, "C H W"]:
+    """A picture as torchvision's transforms take it; values of more than a byte become numbers from 0 to 1."""
+    values = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+    return values if picture.dtype == np.uint8 else values.float() / np.iinfo(picture.dtype).max
 
 
-def _channels_last(pixels: Tensor) -> RGB:
-    return pixels.permute(1, 2, 0).numpy()
+def _picture(pixels: Shaped[Tensor, "C H W"], like: RGB) -> RGB:
+    """The inverse of `_pixels`, in the type of another picture."""
+    values = pixels.permute(1, 2, 0).numpy()
+    return values if like.dtype == np.uint8 else (values * np.iinfo(like.dtype).max).round().astype(like.dtype)

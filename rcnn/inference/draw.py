@@ -48,16 +48,39 @@ def draw(
     `picture` as the detections are, become thin dashes of white and black. A letter that Pillow's own font lacks
     (Chinese, Japanese, ...) is shown as an empty box.
     """
+    image = _enlarged(picture, scale)
+    return _drawn(image, _tags(detections, scale, image.size), [] if truth is None else truth.boxes.tolist(), scale)
+
+
+def draw_objects(
+    picture: UInt8[np.ndarray, "H W 3"],
+    names: Sequence[str],
+    labels: Sequence[int],
+    boxes: Sequence[Sequence[float]],
+    scale: float = 1.0,
+) -> Image.Image:
+    """The picture, enlarged `scale` times, with a box and a name for each object; labels give the colours."""
+    image = _enlarged(picture, scale)
+    rows = zip(names, labels, boxes, strict=True)
+    tags = [Tag(name, class_colour(label), _on_image(box, scale, image.size)) for name, label, box in rows]
+    return _drawn(image, tags, [], scale)
+
+
+def _enlarged(picture: UInt8[np.ndarray, "H W 3"], scale: float) -> Image.Image:
     image = Image.fromarray(picture)
-    if scale != 1:
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.BICUBIC)
+    if scale == 1:
+        return image
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def _drawn(image: Image.Image, tags: Sequence[Tag], dashed: Sequence[Sequence[float]], scale: float) -> Image.Image:
+    """The image with boxes and what is written at them, then with dashed boxes."""
     pen = ImageDraw.Draw(image)
     width = max(1, round(_side(image.size) / PIXELS_PER_LINE))
-    tags = _tags(detections, scale, image.size)
     for tag in reversed(tags):  # the best on top
         _outline(pen, tag, width)
-    for box in [] if truth is None else truth.boxes.tolist():
+    for box in dashed:
         _dashes(pen, _on_image(box, scale, image.size), width)
     _write(pen, tags, image.size, width)
     return image
@@ -160,11 +183,11 @@ def _write(pen: ImageDraw.ImageDraw, tags: Sequence[Tag], size: tuple[int, int],
 
 
 def _shortened(text: str, font: Font, width: int) -> str:
-    """The text, its name cut until it fits; the score at its end stays."""
-    name, score = text.rsplit("  ", 1)
+    """The text, its name cut until it fits; the score at its end, if there is one, stays."""
+    name, gap, score = text.rpartition("  ") if "  " in text else (text, "", "")
     while font.getlength(text) > width and name:
         name = name[:-1]
-        text = f"{name}…  {score}"
+        text = f"{name}…{gap}{score}"
     return text
 
 
