@@ -91,6 +91,14 @@ def test_the_end_of_a_name_is_enough_where_it_is_unique():
     assert (config.model.head.widths, config.model.head.pool) == ((128,), 5)
 
 
+def test_a_setting_that_is_a_mapping_stays_whole(tmp_path):
+    config = override(Config(), None, ["class_weights={a.b: 2, c: 3}"], {})
+    assert config.training.loss.class_weights == {"a.b": 2.0, "c": 3.0}
+    assert override(Config(), written(tmp_path, to_yaml(config)), [], {}) == config
+    assert override(config, None, ["class_weights={c: 1}"], {}).training.loss.class_weights == {"c": 1.0}
+    assert override(config, None, ["class_weights={}"], {}) == Config()
+
+
 def test_an_ambiguous_end_names_its_candidates():
     message = refused(sets=["samples=3"])
     assert "model.rpn.samples" in message
@@ -128,6 +136,10 @@ def test_a_group_is_not_a_setting():
         ("scales=[400, wide]", 'training.scales: should be a valid integer, not "wide"'),
         ("mean=[1, 2]", "input.mean: too few items"),
         ("mean=[1, 2, 3, 4]", "input.mean: too many items"),
+        ("class_weights=all", "training.loss.class_weights: should be 'balanced', not \"all\""),
+        ("class_weights=[2]", "training.loss.class_weights: should be a mapping"),
+        ("class_weights={cat: 0}", "training.loss.class_weights: should be greater than 0, not 0"),
+        ("scale_jitter=[2, 1]", "training.augment.scale_jitter: 2 is above 1; give the lower factor first"),
         ("optimizer=adam", "training.optimizer: should be 'sgd' or 'adamw', not \"adam\""),
     ],
 )

@@ -85,6 +85,7 @@ def trained(folder, monkeypatch, config, capture=None, device="cpu"):
         (2, {}),
         (1, {"model.norm": "batch", "model.head.dropout": 0.5}),
         (1, {"model.method": "fast-rcnn", "training.scheme": "stage-wise"}),
+        (2, {"training.ema": 0.9, "loss.regions": "ohem", "loss.boxes": "giou", "loss.classes": "focal"}),
     ],
 )
 def test_training_by_graphs_learns_the_same_weights(captured, monkeypatch, tmp_path, accumulate, settings):

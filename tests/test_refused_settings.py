@@ -10,6 +10,9 @@ from rcnn.errors import ConfigError
 from rcnn.presets.overrides import override, preset
 from rcnn.sample import DataSet
 
+SVM = {"model.head.classifier": "svm"}
+UNMOVED = {"model.head.box_loss": 0.0, "model.detections.refine": False}
+
 
 @pytest.mark.parametrize(
     ("settings", "message"),
@@ -23,6 +26,18 @@ from rcnn.sample import DataSet
         (FAST | {"model.head.box_loss": 0.0}, "nothing teaches the deltas that move the boxes"),
         ({"model.method": "rcnn", "model.head.crop": 48}, "model.neck: rcnn reads one map"),
         (FAST | {"model.head.ridge": True}, "model.head.ridge: is solved for after the SVMs"),
+        (FAST | {"loss.objectness": "focal"}, "training.loss.objectness: fast-rcnn has no RPN to learn by it"),
+        (FAST | {"loss.proposals": "giou"}, "training.loss.proposals: fast-rcnn has no RPN to learn by it"),
+        (FAST | SVM | {"model.head.ridge": True, "loss.boxes": "giou"}, "giou teaches nothing where ridge solves for"),
+        (FAST | UNMOVED | {"loss.boxes": "giou"}, "giou teaches nothing where model.head.box_loss is 0"),
+        (FAST | SVM | {"loss.regions": "ohem"}, "training.loss.regions: ohem is for the softmax of fast-rcnn and"),
+        ({"model.method": "rcnn", "model.neck": "none", "loss.regions": "ohem"}, "training.loss.regions: ohem is for"),
+        (
+            {"model.neck_norm": "batch", "model.head.convs": 1, "loss.regions": "ohem"},
+            "with ohem all regions would count in the head's batch norm",
+        ),
+        (FAST | SVM | {"training.patience": 1}, "training.patience: before its SVMs the detector is not judged"),
+        ({"class_weights": {"cat": 2.0}}, "class_weights: no class 'cat' in the data; name some of disc, square"),
         (
             {"model.method": "rcnn", "model.neck": "none", "model.head.crop": 32, "model.head.context": 16},
             "leave nothing of a crop of 32",

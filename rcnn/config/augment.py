@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 
 from rcnn.config.section import Fraction, Section
 
@@ -10,10 +10,16 @@ Strength = Annotated[float, Field(ge=0)]
 Factor = Annotated[float, Field(gt=0, le=10)]
 
 
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"{pair[0]:g} is above {pair[1]:g}; give the lower factor first")
+    return pair
+
+
 class AugmentSettings(Section):
     """How pictures vary in training; all of it off unless set. Objects are clipped to what is left of the picture."""
 
-    scale_jitter: tuple[Factor, Factor] = (1.0, 1.0)
+    scale_jitter: Annotated[tuple[Factor, Factor], AfterValidator(_ordered)] = (1.0, 1.0)
     """large-scale jitter: the picture's size times a number between these; what exceeds its canvas is cut off"""
     iou_crop: Fraction = 0.0
     """chance of a cut-out that some object fills well (SSD's)"""
@@ -37,10 +43,3 @@ class AugmentSettings(Section):
     """turned by up to this part of the colour circle; of pictures with red, green and blue"""
     keep: Fraction = 0.25
     """an object of which less than this part of its area is left is dropped"""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "AugmentSettings":
-        low, high = self.scale_jitter
-        if low > high:
-            raise ValueError(f"scale_jitter: {low} is above {high}; give the lower factor first")
-        return self

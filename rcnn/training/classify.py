@@ -21,6 +21,7 @@ from rcnn.training.loop import Progress, Trainer
 from rcnn.training.memory import keep_freed_memory
 from rcnn.training.optim import OptimizerSettings, Schedule, make_optimizer
 from rcnn.training.session import Listener, Stopped, naming_pictures, stop_signals
+from rcnn.training.threads import beside_workers
 
 WEIGHT_DECAY = 1e-4
 CLIP = 5.0
@@ -101,7 +102,7 @@ class ClassifierSession:
         keep_freed_memory()
         if self.progress == Progress():
             self._save_last()  # so that a run can go on from its first epoch too
-        with stop_signals() as asked:
+        with beside_workers(self.train.loader.num_workers, self.device), stop_signals() as asked:
             while self.progress.epoch <= self.epochs:
                 if self.trainer is None or self._phase_begins(self.progress):
                     self.trainer = self._trainer()
