@@ -139,7 +139,7 @@ class Trainer:
         progress.pictures += pictures
         progress.batches += 1
 
-    def _move(self, progress: Progress, item: TruthBatch, missing: float) -> None:
+    def _move(self, progress: Progress, item: TruthBatch, missing: float = 1.0) -> None:
         if missing != 1:
             gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
             torch._foreach_mul_(gradients, missing)
