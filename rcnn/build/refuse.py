@@ -52,6 +52,8 @@ def _refuse_head(config: Config) -> None:
     method, head = config.model.method, config.model.head
     if method in ("rcnn", "sppnet") and config.model.neck != "none":
         raise ConfigError(f"model.neck: {method} reads one map, not a pyramid of them; pass model.neck=none")
+    if config.model.neck == "c4" and head.classifier == "svm":
+        raise ConfigError("model.head.classifier: svm does not go with model.neck=c4; choose softmax")
     if head.ridge and head.classifier != "svm":
         raise ConfigError("model.head.ridge: is solved for after the SVMs; pass false, or model.head.classifier=svm")
     if config.model.detections.refine and not head.box_loss and not head.ridge:

@@ -1,8 +1,8 @@
 """All settings of a detector and its training: typed, frozen, checked."""
 
+from rcnn.config.backbones import BACKBONES, Backbone
 from rcnn.config.input import InputSettings
 from rcnn.config.model import (
-    Backbone,
     DetectionSettings,
     HeadSettings,
     ModelSettings,
@@ -13,6 +13,7 @@ from rcnn.config.section import Section
 from rcnn.config.training import RidgeSettings, SVMSettings, TrainingSettings
 
 __all__ = [
+    "BACKBONES",
     "Backbone",
     "Config",
     "DetectionSettings",

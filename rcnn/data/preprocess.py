@@ -92,7 +92,7 @@ class Preprocess:
 
 
 def _batch(
-    images: Float[Tensor, "B 3 H W"], pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size]
+    images: Float[Tensor, "B C H W"], pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size]
 ) -> Batch:
     """Images with the sizes of the pictures in the first places; the others count nothing."""
     count = len(images)
