@@ -166,7 +166,7 @@ def _dataset(
     val_split: str | None,
 ) -> tuple[DataSet, dict[str, str]]:
     """The data, and which of its splits teach and judge; for a run that goes on they must be those that it had."""
-    dataset = read_data(data, reading["bad_boxes"], reading["format"], config.input.max_pixels)
+    dataset = read_data(data, reading["bad_boxes"], reading["format"], config.input.max_pixels, config.input.channels)
     begun = stored["splits"] if stored else {"train": "train", "val": "val"}
     splits = {"train": train_split or begun["train"], "val": val_split or begun["val"]}
     if stored is not None:

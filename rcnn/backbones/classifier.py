@@ -124,7 +124,9 @@ def classifier(network: str, classes: int) -> nn.Module:
     if network in _TORCHVISION or network in torchvision.models.list_models(module=torchvision.models):
         model = torchvision.models.get_model(_TORCHVISION.get(network, network), weights=None, num_classes=classes)
         if not any(isinstance(module, nn.Linear) for module in model.modules()):
-            raise ConfigError(f"--backbone {network}: ends in a convolution, and a last layer is needed; choose another")
+            raise ConfigError(
+                f"--backbone {network}: ends in a convolution, and a last layer is needed; choose another"
+            )
         return model
     trunk = trunk_named(network)
     if network not in FULLY_CONNECTED:

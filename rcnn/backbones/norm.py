@@ -89,7 +89,7 @@ def freeze_norms(network: nn.Module) -> None:
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d):
-                frozen = FrozenBatchNorm2d(child.num_features, child.eps)
+                frozen = FrozenBatchNorm2d(child.num_features, child.eps).to(child.weight)
                 known = {key: value for key, value in child.state_dict().items() if key in frozen.state_dict()}
                 frozen.load_state_dict(known)
                 setattr(parent, name, _with_activation(frozen, child))

@@ -126,7 +126,9 @@ def _read(path: Path) -> object:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-_PREFIXES = ("", "features.", "module.", "backbone.", "backbone.body.", "module.features.", "trunk_output.", "layers.")
+_WRAPPERS = ("", "features.", "module.", "backbone.", "backbone.body.", "module.features.")
+_PARTS = ("", "features.", "trunk_output.", "layers.")
+"""What torchvision's families call a part of the layers that come one after the other here."""
 
 
 def _strip(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -134,7 +136,7 @@ def _strip(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, 
 
     A part under a prefix of its own (a RegNet's `trunk_output.`) is found too, and timm's `stages.0` in `stages_0`.
     """
-    renamed = [{k.removeprefix(p): v for k, v in state.items() if k.startswith(p)} for p in _PREFIXES]
+    renamed = [{k.removeprefix(p): v for k, v in state.items() if k.startswith(p)} for p in _WRAPPERS]
     best = max(renamed, key=lambda names: len(names.keys() & own.keys()))
     plain = {re.sub(r"^network\.(model\.)?", "", name).replace(".", "_"): name for name in own}
     return {_placed(name, own, plain): value for name, value in best.items()}
@@ -142,7 +144,7 @@ def _strip(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, 
 
 def _placed(name: str, own: Mapping[str, Tensor], plain: Mapping[str, str]) -> str:
     """What the trunk calls a tensor of the weights; its own name if nothing there does."""
-    bare = [name.removeprefix(prefix) for prefix in _PREFIXES]
+    bare = [name.removeprefix(prefix) for prefix in _PARTS]
     found = next((other for other in bare if other in own), None)
     return found or next((plain[n.replace(".", "_")] for n in bare if n.replace(".", "_") in plain), name)
 

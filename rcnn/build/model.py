@@ -1,6 +1,7 @@
 """From settings to a detector."""
 
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,9 +20,9 @@ from rcnn.backbones import (
     freeze_norms,
     load_backbone_weights,
     network,
+    networks,
 )
 from rcnn.backbones.classifier import load_fully_connected
-from rcnn.backbones import networks
 from rcnn.backbones.networks import NormLayer, group_norm
 from rcnn.backbones.timm_networks import PREFIX
 from rcnn.backbones.trunk import split
@@ -51,7 +52,7 @@ Model = TypeVar("Model", bound=nn.Module)
 def preprocess(settings: InputSettings) -> Preprocess:
     """What happens to a picture before the network."""
     scaling = settings.short, settings.long, settings.bucket
-    return Preprocess(*scaling, settings.mean, settings.std, settings.resize)
+    return Preprocess(*scaling, settings.mean, settings.std, settings.resize, settings.range)
 
 
 def proposer(config: Config, training: bool = False) -> Proposer | None:
@@ -123,9 +124,7 @@ def channels_last(model: Model) -> Model:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def assemble(
-    backbone: Backbone, settings: ModelSettings, classes: int, stage: RegionStage | None = None
-) -> Method:
+def assemble(backbone: Backbone, settings: ModelSettings, classes: int, stage: RegionStage | None = None) -> Method:
     """The rest of the detector on a backbone; `stage` is what of the network each region goes through by itself."""
     head, last = _head(backbone, settings, classes, stage), _postprocess(settings)
     match settings.method:
@@ -151,6 +150,7 @@ def _with_neck(body: Trunk, settings: ModelSettings, short: int) -> Backbone:
     if settings.neck == "fpn":
         if settings.image_scales:
             raise ConfigError("model.image_scales: a feature pyramid has scales of its own; pass model.neck=none")
+        _refuse_odd_strides(body, settings.backbone)
         return PyramidBackbone(body, settings.channels, _neck_norm(settings))
     single = SingleMapBackbone(body)
     if not settings.image_scales:
@@ -161,6 +161,14 @@ def _with_neck(body: Trunk, settings: ModelSettings, short: int) -> Backbone:
             f"input.short, which is {short}"
         )
     return ImagePyramid(single, [scale / short for scale in settings.image_scales])
+
+
+def _refuse_odd_strides(body: Trunk, name: str) -> None:
+    """Raise ConfigError for a network of timm's whose maps are no pyramid."""
+    if name.startswith(PREFIX) and any(after != 2 * before for before, after in pairwise(body.strides)):
+        raise ConfigError(
+            f"model.backbone: {name}'s strides {', '.join(map(str, body.strides))} do not double; pass model.neck=none"
+        )
 
 
 def _neck_norm(settings: ModelSettings) -> type[nn.Module] | None:

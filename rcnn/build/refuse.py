@@ -18,6 +18,13 @@ def refuse(config: Config) -> None:
     _refuse_scheme(config)
     _refuse_stages(config)
     _refuse_head(config)
+    if config.input.channels != 3 and config.model.method != "faster-rcnn":
+        raise ConfigError(
+            f"input.channels: {config.model.method} needs regions from selective search, which sees colours; "
+            "choose faster-rcnn"
+        )
+    if config.input.resize == "pillow" and (config.input.channels != 3 or config.input.range is not None):
+        raise ConfigError("input.resize: pillow resizes RGB of 8 bits alone; choose bilinear")
     if config.training.compile and config.input.bucket != "coarse":
         raise ConfigError(f"training.compile: {MANY_CANVASES}")
 

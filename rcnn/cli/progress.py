@@ -12,7 +12,8 @@ from rich.table import Table
 
 from rcnn import api
 from rcnn.api import Prepared
-from rcnn.build import optimizer_settings
+from rcnn.build import optimizer_settings, preprocess
+from rcnn.data.channel_statistics import channel_statistics
 from rcnn.report.words import counted
 from rcnn.training.journal import Journal
 from rcnn.training.loop import Progress as EpochProgress
@@ -83,6 +84,7 @@ def show_plan(prepared: Prepared) -> None:
             _console.print(f"{role:5}  {_summary(samples)}")
     _console.print(f"classes  {', '.join(prepared.class_names)}", soft_wrap=True)
     _console.print(_parts(prepared))
+    _show_channels(prepared)
     pictures, device = training.batch * training.accumulate, prepared.workshop.device
     scaled = training.optimizer == "sgd" and training.lr_pictures not in (0, pictures)
     whole = f" ({training.lr:g} for {counted(training.lr_pictures, 'picture')} a step)" if scaled else ""
@@ -94,6 +96,17 @@ def show_plan(prepared: Prepared) -> None:
     )
     if len(staged.stages) > 1:
         _console.print(f"stages  {', '.join(stage.name for stage in staged.stages)}")
+
+
+def _show_channels(prepared: Prepared) -> None:
+    """For pictures of other than three channels with neutral mean and deviation, what their own are."""
+    settings = prepared.config.input
+    if settings.channels == 3 or settings.mean != (0.5,) * settings.channels:
+        return
+    mean, std = channel_statistics(prepared.workshop.train, preprocess(settings), settings.max_pixels)
+    own = {"mean": mean.round(4).tolist(), "std": std.clip(1e-4).round(4).tolist()}
+    sets = " ".join(f"--set 'input.{name}={values}'" for name, values in own.items())
+    _console.print(f"channels  mean and deviation are neutral; those of the pictures: {sets}", soft_wrap=True)
 
 
 def _summary(samples: Sequence[Any]) -> str:

@@ -37,9 +37,13 @@ def known_backbone(name: str) -> str:
     """The name, if it is one; raises ValueError, with what may have been meant, for others. timm knows its own."""
     if name in BACKBONES or name.startswith("timm:"):
         return name
-    near = difflib.get_close_matches(name.replace("_", "-"), BACKBONES, 1) or difflib.get_close_matches(name, BACKBONES, 1)
+    near = difflib.get_close_matches(name.replace("_", "-"), BACKBONES, 1) or difflib.get_close_matches(
+        name, BACKBONES, 1
+    )
     meant = f" (did you mean {near[0]}?)" if near else ""
-    raise ValueError(f"no backbone {name!r}{meant}; 'rcnn presets --backbones' lists them, and timm:NAME is one of timm's")
+    raise ValueError(
+        f"no backbone {name!r}{meant}; 'rcnn presets --backbones' lists them, and timm:NAME is one of timm's"
+    )
 
 
 Backbone = Annotated[str, AfterValidator(known_backbone)]

@@ -7,6 +7,7 @@ from pydantic import Field
 from rcnn.config.backbones import Backbone
 from rcnn.config.section import Fraction, Positive, Section
 
+
 class ProposalSettings(Section):
     """Regions from outside the network, for the methods that make none themselves."""
 
@@ -145,7 +146,7 @@ class ModelSettings(Section):
     backbone: Backbone = "mobilenet-v2"
     """the convolutional network: a name that 'rcnn presets --backbones' lists, or timm:NAME"""
     neck: Literal["fpn", "none", "c4"] = "fpn"
-    """fpn: a feature pyramid over its stages; none: its last map alone; c4: its map at stride 16, the rest in the head"""
+    """fpn: a feature pyramid over its stages; none: its last map alone; c4: that at stride 16, the rest in the head"""
     image_scales: tuple[Positive, ...] = ()
     """short sides at which the convolutions see a picture, each region where it is nearest 224 x 224"""
     norm: Literal["auto", "frozen", "group", "batch"] = "auto"

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from rcnn.data.picture import MAX_PIXELS, RGB, picture_size, resolve
+from rcnn.data.picture import MAX_PIXELS, picture_size, resolve
 from rcnn.data.preprocess import Preprocess
 from rcnn.data.raw import RawBatch, Size, on_device
 from rcnn.errors import DataError
-from rcnn.sample import Sample
+from rcnn.sample import Pixels, Sample
 from rcnn.structures import Batch, Proposals, Targets, pinned, to_device
 
 
@@ -56,7 +56,7 @@ class TruthBatch:
         return TruthBatch(batch, pinned(self.targets), self.indices)
 
 
-Drawn = tuple[Draw, RGB, Size, Sample]
+Drawn = tuple[Draw, Pixels, Size, Sample]
 """A picture as it was drawn, the size that it shall have on the canvas, and its sample in pixels of that size."""
 
 
@@ -73,7 +73,7 @@ class Samples(Dataset[Drawn]):
 
     def __getitem__(self, draw: Draw) -> Drawn:
         sample = self.samples[draw.index]
-        picture = resolve(sample.picture, self.max_pixels)
+        picture = resolve(sample.picture, self.max_pixels, self.preprocess.channels)
         original = picture.shape[0], picture.shape[1]
         size = self.preprocess.resized(original, draw.short)
         boxes, proposals = sample.boxes, sample.proposals
@@ -148,7 +148,7 @@ def size_of(sample: Sample, max_pixels: int = MAX_PIXELS) -> Size:
     """Height and width of a sample's picture, of a file from its header alone."""
     if isinstance(sample.picture, Path):
         return picture_size(sample.picture, max_pixels)
-    height, width, _ = resolve(sample.picture, max_pixels).shape
+    height, width, _ = resolve(sample.picture, max_pixels, channels=None).shape
     return height, width
 
 

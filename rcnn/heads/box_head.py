@@ -27,13 +27,15 @@ Scored = tuple[Float[Tensor, "N K"], Float[Tensor, "N K 4"]]
 
 
 class BoxHead(nn.Module):
-    """Optional layers of the network, 3x3 convolutions, fully connected layers, then the two siblings: K + 1 logits, and 4 deltas a class.
+    """Optional 3x3 convolutions, fully connected layers, then the two siblings: K + 1 logits, and 4 deltas a class.
 
     `fc6` takes the features of a region cell by cell, channels last, which is how the pooling operators lay them out:
     flattening copies nothing. With `average` it takes their mean over the cells instead, as the classifiers of
-    ResNets and MobileNets do. `stage` is the last part of a network that was cut in two; `channels` and `cells` are
-    what comes out of it, which `pooled_width` counts too. `weights` are what the targets of the regression are multiplied with;
-    `measured` says that they will be normalised by mean and deviation instead, which are then the model's to keep.
+    ResNets and MobileNets do. `stage` is the last part of a network that was cut in two, through which regions
+    go first; `channels` and `cells` are then what comes out of it.
+
+    `weights` are what the targets of the regression are multiplied with; `measured` says that they will be normalised
+    by mean and deviation instead, which are then the model's to keep.
     """
 
     box_mean: Tensor
