@@ -7,7 +7,9 @@ import pytest
 import torch
 import torchvision
 from conftest import TINY, shape_data
+from test_fixed_shapes import NothingWaits, fake_batch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 from rcnn import build
 from rcnn.acceleration.dense import dense_parts
@@ -219,6 +221,20 @@ def test_stages_that_cannot_be_told_apart_are_not_frozen_by_halves(trunks, name)
         return
     with pytest.raises(ConfigError, match="the network has 0 stages"):
         trunk.freeze(1)
+
+
+@pytest.mark.parametrize("name", ["densenet121", "swin_t", "timm:convnext_atto", "timm:resnet10t"])
+def test_shapes_are_fixed_and_nothing_waits_for_the_device(name, monkeypatch):
+    monkeypatch.setattr(build.model, "channels_last", lambda model: model)
+    config = override(preset("demo"), None, (), TINY | {"model.backbone": name, "model.norm": "frozen"})
+    with FakeTensorMode(), torch.device("cuda"):
+        model, _ = build.detector(config, 2)
+        batch, targets = fake_batch()
+        with NothingWaits(), torch.no_grad():
+            assert model.eval()(batch).boxes.device.type == "cuda"
+        (stage,) = build.stages(model.train(), config)
+        with NothingWaits():
+            assert all(value.requires_grad for value in stage.objective(batch, targets).values())
 
 
 @pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "timm:resnet10t"])

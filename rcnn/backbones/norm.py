@@ -81,6 +81,12 @@ def replace_norms(network: nn.Module, norm: Callable[[int], nn.Module]) -> None:
                 setattr(parent, name, _with_activation(norm(child.num_features), child))
 
 
+def has_norms(network: nn.Module, norm: str) -> bool:
+    """Whether a network has norms of the kind that `model.norm` says: those without batch norm have none to choose."""
+    kinds = {"frozen": (FoldedConv2d, *BATCH_NORMS), "batch": (nn.BatchNorm2d,), "group": (nn.GroupNorm,)}
+    return any(isinstance(module, kinds[norm]) for module in network.modules())
+
+
 def freeze_norms(network: nn.Module) -> None:
     """Let each batch norm that is left keep its statistics and weights, in place: those before a convolution.
 
