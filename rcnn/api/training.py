@@ -19,6 +19,7 @@ from rcnn.api.resuming import ids_of, refuse_changes, refuse_other_pictures, sto
 from rcnn.api.transfer import Kept, begun_from, read_source, source_config, transfer
 from rcnn.api.workshop import Workshop
 from rcnn.backbones import LoadReport
+from rcnn.backbones.timm_networks import PREFIX, timm_colours
 from rcnn.config import Config
 from rcnn.data import Format, Policy
 from rcnn.errors import ConfigError
@@ -81,29 +82,24 @@ def prepare_training(
 ) -> Prepared:
     """Read the data, build the network and make the run's folder. With `resume` what is not given is as before.
 
-    `start_from` is a run, or `torchvision:NAME`, whose weights the network begins with, and whose settings where
-    `config` is not given; of its head the rows of classes of the same name are kept.
-
     Splits are `train` and `val` unless named; `val_split` may be `none`: then the newest weights are the best.
     `proposals`: a file of regions for methods that make none; without it `search_workers` processes search.
+    `start_from`: a run, or `torchvision:NAME`, whose weights, and head rows by class name, the network begins with.
     """
     folder, where = RunFolder(Path(out)), choose_device(device)
     stored = stored_run(folder, resume, overwrite)
     reading = _reading(stored, bad_boxes, format, proposals, backbone_weights, start_from)
     config, pretrained = _settings(config, stored, folder, reading)
     dataset, splits = _dataset(data, config, folder, stored, reading, train_split, val_split)
-    begins = reading if stored is None else None  # a run that goes on brings its weights along
-    model, report, kept = _network(config, dataset.class_names, begins, pretrained, where)
+    model, report, kept = _network(config, dataset.class_names, reading, stored is None, pretrained, where)
     stages = build.stages(model.to(where), config)
     train, val = _samples(dataset, splits, config, reading["proposals"], search_workers)
     workshop = Workshop(model, config, folder, dataset.class_names, train, val, where, listener)
-    about, tools = _metadata(config, dataset, splits, reading), workshop.tools()
-    training = StagedTraining(stages, model, folder, about, tools, listener)
-    if stored is not None:
-        training.resume()
-        return Prepared(training, workshop, report)
-    _make_folder(folder, overwrite, config, dataset)
-    training.begin()
+    about = _metadata(config, dataset, splits, reading)
+    training = StagedTraining(stages, model, folder, about, workshop.tools(), listener)
+    if stored is None:
+        _make_folder(folder, overwrite, config, dataset)
+    training.resume() if stored else training.begin()
     return Prepared(training, workshop, report, kept)
 
 
@@ -160,23 +156,41 @@ def _settings(
             "%s: no weights are published, so it begins at random; rcnn pretrain makes a file for --backbone-weights",
             config.model.backbone,
         )
+    if pretrained and weights is None and stored is None:
+        _warn_of_colours(config)
     return build.resolved(config, pretrained), pretrained
+
+
+def _warn_of_colours(config: Config) -> None:
+    """Say so where a network's published weights expect other colours than it will see."""
+    name, seen = config.model.backbone, config.input
+    if not name.startswith(PREFIX) or seen.channels != 3:
+        return
+    mean, std = timm_colours(name)
+    if (mean, std) != (seen.mean, seen.std):
+        _log.warning(
+            "%s: its weights expect another mean and deviation; pass --set 'input.mean=%s' --set 'input.std=%s'",
+            name,
+            list(mean),
+            list(std),
+        )
 
 
 def _network(
     config: Config,
     class_names: Sequence[str],
-    begins: Mapping[str, Any] | None,
+    reading: Mapping[str, Any],
+    begins: bool,
     pretrained: bool,
     device: torch.device,
 ) -> tuple[Method, LoadReport | None, tuple[Kept, ...]]:
     """The network as training begins with it: random by the seed, and what fits of a backbone's weights or of a run.
 
-    `begins` says which; None for a run that goes on. What became of each class of that run comes last.
+    A run that goes on does not begin: it brings its weights along. What became of each class of that run comes last.
     """
     torch.manual_seed(config.training.seed)
-    weights, source = (begins["backbone_weights"], begins["start_from"]) if begins else ("none", None)
-    pretrained = pretrained and begins is not None
+    weights, source = reading["backbone_weights"], reading["start_from"] if begins else None
+    pretrained = pretrained and begins
     file = Path(weights) if weights and pretrained else None
     model, report = build.detector(config, len(class_names), file, pretrained)
     kept = transfer(model, config, class_names, read_source(source)) if source else ()

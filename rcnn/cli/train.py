@@ -47,8 +47,7 @@ def train(
     options["training.scheme"] = scheme
     config = override(base, config_file, sets or (), options, OPTIONS)
     prepare = {"train_split": train_split, "val_split": val_split, "backbone_weights": backbone_weights}
-    prepare |= {"start_from": start_from}
-    regions = {"proposals": proposals, "search_workers": o.cores()}
+    regions = {"proposals": proposals, "search_workers": o.cores(), "start_from": start_from}
     checks = {"bad_boxes": bad_boxes, "format": data_format, "resume": resume, "overwrite": overwrite}
     return run(data, out, config, device=device, **prepare, **regions, **checks)
 

@@ -59,7 +59,7 @@ def picture_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         with _opened(path, max_pixels) as image:
             return _shown_size(image)
     except DataError:
-        if path.suffix.lower() not in TIFF or not path.is_file():
+        if not _is_deep_tiff(path):
             raise
         return _array_size(path, max_pixels)
 
@@ -89,7 +89,7 @@ def read_pixels(path: Path, channels: int = 3, max_pixels: int = MAX_PIXELS) -> 
     try:
         return read_picture(path, max_pixels) if channels == 3 else _read_bands(path, channels, max_pixels)
     except DataError:
-        if suffix not in TIFF or not path.is_file():
+        if not _is_deep_tiff(path):
             raise
         return _of_channels(_read_array(path, max_pixels), str(path), channels)
 
@@ -127,6 +127,14 @@ def _array_size(path: Path, max_pixels: int) -> tuple[int, int]:
     height, width, _ = array_shape(path)
     _check_size(str(path), height * width, max_pixels)
     return height, width
+
+
+def _is_deep_tiff(path: Path) -> bool:
+    """Whether a file that Pillow does not read is a TIFF of several channels."""
+    try:
+        return path.suffix.lower() in TIFF and array_shape(path)[2] > 1
+    except DataError:
+        return False
 
 
 def _read_array(path: Path, max_pixels: int) -> Pixels:
