@@ -61,7 +61,7 @@ def test_every_classifier_of_torchvision_is_a_backbone_but_for_those_that_cannot
     named = {name.replace("-", "_") for name in BACKBONES}
     assert usable <= named
     assert {name for name in BACKBONES if name not in theirs and name.replace("-", "_") not in theirs} == {
-        "mobilenet-v3-large-top", "small", "caffenet", "vgg-m", "zf",
+        "mobilenet-v3-large-top", "small", "caffenet", "vgg-m", "zf", "resnet50-caffe", "resnet101-caffe",
     }  # fmt: skip
     assert usable - {"mobilenet_v2", "mobilenet_v3_large"} <= WEIGHTS.keys()
 

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from rcnn.api.loading import as_trained, config_of
-from rcnn.compat.torchvision import config_named
+from rcnn.compat import detectron2, torchvision
 from rcnn.config import Config
 from rcnn.errors import ConfigError
 from rcnn.methods import Method
 from rcnn.presets.overrides import flat
 from rcnn.runs import RunFolder, read_metadata
 
-TORCHVISION = "torchvision:"
+_OTHERS = {"torchvision": torchvision.config_named, "detectron2": detectron2.config_named}
+"""Libraries whose detectors a run can begin from."""
 _ROWS = {
     "head.cls_score.weight": (1, 1),
     "head.cls_score.bias": (1, 1),
@@ -52,9 +53,10 @@ class Source:
 
 
 def source_config(start_from: Path | str) -> Config:
-    """The settings of a run, one of its files, or `torchvision:NAME`."""
-    if str(start_from).startswith(TORCHVISION):
-        return config_named(str(start_from).removeprefix(TORCHVISION))
+    """The settings of a run, one of its files, `torchvision:NAME` or `detectron2:NAME`."""
+    library, _, name = str(start_from).partition(":")
+    if library in _OTHERS:
+        return _OTHERS[library](name)
     path = Path(start_from)
     path = RunFolder(path).best if path.is_dir() else path
     return config_of(read_metadata(path), path)
@@ -74,7 +76,7 @@ def begun_from(config: Config | None, start_from: Path | str, weights: Path | st
 
 
 def read_source(start_from: Path | str) -> Source:
-    """The network of a run, of one of its files, or of torchvision, with the parameters that it was trained with."""
+    """The network of a run, of one of its files, or of another library, with the parameters that it was trained with."""
     detector = as_trained(start_from, torch.device("cpu"))
     return Source(str(start_from), source_config(start_from), detector.class_names, detector.model.state_dict())
 
