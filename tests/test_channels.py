@@ -175,7 +175,7 @@ def test_pictures_of_other_channels_are_found_before_training():
 def test_values_are_scaled_by_their_type_and_resized_as_torch_does(channels, dtype):
     picture, high = deep(channels, dtype), 1 if dtype == np.float32 else np.iinfo(dtype).max
     mean, std = tuple(0.1 * n for n in range(1, channels + 1)), tuple(0.2 * n for n in range(1, channels + 1))
-    preprocess = Preprocess(32, 48, "exact32", mean, std, (0.0, 1.0) if dtype == np.float32 else None)
+    preprocess = Preprocess(32, 48, "exact32", mean, std, limits=(0.0, 1.0) if dtype == np.float32 else None)
     size = preprocess.resized(SIZE)
     batch = preprocess.lay_out([picture], [size], (32, 64), 2)
     plain = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None] / high
@@ -189,7 +189,7 @@ def test_values_are_scaled_by_their_type_and_resized_as_torch_does(channels, dty
 
 
 def test_a_stated_range_is_what_counts():
-    preprocess = Preprocess(32, 48, "exact32", (0.0,), (1.0,), (1000.0, 3000.0))
+    preprocess = Preprocess(32, 48, "exact32", (0.0,), (1.0,), limits=(1000.0, 3000.0))
     flat = np.full((32, 32, 1), 2000, np.uint16)
     assert preprocess.lay_out([flat], [(32, 32)], (32, 32), 1).images.unique().tolist() == [0.5]
 

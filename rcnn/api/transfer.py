@@ -76,7 +76,7 @@ def begun_from(config: Config | None, start_from: Path | str, weights: Path | st
 
 
 def read_source(start_from: Path | str) -> Source:
-    """The network of a run, of one of its files, or of another library, with the parameters that it was trained with."""
+    """The network of a run, of one of its files or of another library, with the parameters that it was trained with."""
     detector = as_trained(start_from, torch.device("cpu"))
     return Source(str(start_from), source_config(start_from), detector.class_names, detector.model.state_dict())
 

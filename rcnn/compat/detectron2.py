@@ -134,6 +134,7 @@ def _coco_numbers() -> dict[str, int]:
 
 
 def config_named(name: str) -> Config:
+    """The settings of detectron2's model of that name; raises WeightsError for a name that is none."""
     if name not in CONFIGS:
         raise WeightsError(f"{PREFIX}{name}: not known; choose among {', '.join(CONFIGS)}")
     return CONFIGS[name]
