@@ -5,12 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8, UInt16
 
 from rcnn.errors import DataError
 
-Picture = Path | str | UInt8[np.ndarray, "H W 3"] | Callable[[], UInt8[np.ndarray, "H W 3"]]
-"""A file, an RGB array, or a function that makes the array when it is needed."""
+Pixels = UInt8[np.ndarray, "H W C"] | UInt16[np.ndarray, "H W C"] | Float32[np.ndarray, "H W C"]
+"""A decoded picture. Three channels are red, green and blue; other numbers are whatever the data set says.
+
+Values count from 0 to 255 (uint8), to 65535 (uint16), or as the setting `input.range` says, which float32 needs.
+"""
+
+Picture = Path | str | Pixels | Callable[[], Pixels]
+"""A file, an array, or a function that makes the array when it is needed."""
 
 
 @dataclass(frozen=True)

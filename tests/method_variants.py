@@ -23,6 +23,7 @@ METHODS = {
     "fast-rcnn, stage-wise": FAST | {"training.scheme": "stage-wise", "model.head.dropout": 0.5},
     "faster-rcnn": {},
     "faster-rcnn, one map": ONE_MAP,
+    "faster-rcnn, c4": ONE_MAP | {"model.neck": "c4", "model.head.average": True, "model.head.widths": []},
     "faster-rcnn, exact": {"training.scheme": "exact-joint"},
     "faster-rcnn, 4-step": {"training.scheme": "4-step"},
 }

@@ -7,10 +7,12 @@ from rcnn.api.loading import load, load_named, stored_config, uses_bf16
 from rcnn.api.looking import look
 from rcnn.api.measuring import evaluate_detector, evaluation_samples, measure
 from rcnn.api.training import DEFAULT_PRESET, Prepared, prepare_training, train
+from rcnn.api.transfer import Kept, source_config
 
 __all__ = [
     "DEFAULT_PRESET",
     "Data",
+    "Kept",
     "Prepared",
     "Truncated",
     "compress",
@@ -23,6 +25,7 @@ __all__ = [
     "measure",
     "prepare_training",
     "read_data",
+    "source_config",
     "stored_config",
     "train",
     "uses_bf16",

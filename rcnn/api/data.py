@@ -15,14 +15,18 @@ Data = Path | str | DataSet
 
 
 def read_data(
-    data: Data, bad_boxes: Policy = "fail", format: Format | None = None, max_pixels: int = MAX_PIXELS
+    data: Data,
+    bad_boxes: Policy = "fail",
+    format: Format | None = None,
+    max_pixels: int = MAX_PIXELS,
+    channels: int = 3,
 ) -> DataSet:
-    """A data set whose pictures and boxes have all been looked at.
+    """A data set whose pictures, of so many channels, and boxes have all been looked at.
 
     Raises DataError with the list of defects, unless `bad_boxes` says to drop them.
     """
     opened = sound_samples(data) if isinstance(data, DataSet) else open_data(Path(data), format)
-    findings = opened.findings + check_pictures(every_sample(opened.dataset), max_pixels, opened.sizes)
+    findings = opened.findings + check_pictures(every_sample(opened.dataset), max_pixels, opened.sizes, channels)
     return enforce(opened.dataset, findings, bad_boxes, "the samples" if isinstance(data, DataSet) else str(data))
 
 

@@ -36,7 +36,7 @@ def look(
     Raises ConfigError or DataError for what is wrong in the settings or the data.
     """
     build.refuse(config)
-    dataset = read_data(data, bad_boxes, format, config.input.max_pixels)
+    dataset = read_data(data, bad_boxes, format, config.input.max_pixels, config.input.channels)
     samples = split(dataset, train_split, "--train-split NAME")
     batches = build.batches(config, samples, dataset.class_names)
     batches.sampler.mosaic_epochs = config.training.augment.mosaic_until * config.training.epochs

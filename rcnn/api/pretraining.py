@@ -136,7 +136,7 @@ def _checked(given: Mapping[str, object]) -> PretrainSettings:
         return PretrainSettings.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        wanted = first["msg"].removeprefix("Input ")
+        wanted = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
         name = ".".join(map(str, first["loc"])).replace("_", "-")
         raise ConfigError(f"--{name} {first['input']}: {wanted}") from error
 

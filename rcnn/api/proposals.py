@@ -97,7 +97,7 @@ def _rpn_found(
 @torch.inference_mode()
 def _rpn_one(detector: Detector, picture: Picture, limits: ProposalLimits) -> Found:
     """The RPN's proposals for one picture, in its own pixels."""
-    pixels, model = resolve(picture, detector.max_pixels), detector.model
+    pixels, model = resolve(picture, detector.max_pixels, detector.preprocess.channels), detector.model
     batch = detector.batch_of(pixels)
     size, resized = pixels.shape[:2], batch.sizes[0].tolist()
     batch = to_device(batch, detector.device)

@@ -28,8 +28,7 @@ def refuse_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """A resumed run goes on as it began: nothing that shapes it may have changed."""
     if stored["class_names"] != now["class_names"]:
         raise ConfigError(f"--resume: the run has classes {', '.join(stored['class_names'])}; the data has others")
-    whole = {**stored, "config": Config.model_validate(stored["config"]).model_dump(mode="json")}  # newer settings too
-    before, after = (_files(m) | flat(m["config"]) | flat(m["splits"], "split ") for m in (whole, now))
+    before, after = (_files(m) | _settings(m) | flat(m["splits"], "split ") for m in (stored, now))
     changed = [key for key in after if after[key] != before.get(key) and key not in _MAY_CHANGE]
     if changed:
         key = changed[0]
@@ -53,10 +52,17 @@ def setting(key: str, value: Any) -> str:
     return shlex.quote(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
 
 
+def _settings(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings; those that a run of an earlier version had not yet, as they are by default."""
+    return flat(Config.model_validate(metadata["config"]).model_dump(mode="json"))
+
+
 def _files(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Files that a run began with, by their options. First of all: settings follow from them."""
     reading = metadata["reading"]
-    return {"--proposals": reading["proposals"], "--backbone-weights": reading.get("backbone_weights")}
+    return {"--proposals": reading["proposals"], "--backbone-weights": reading.get("backbone_weights")} | {
+        "--from": reading.get("start_from")
+    }
 
 
 def refuse_other_pictures(folder: RunFolder, dataset: DataSet, splits: Mapping[str, str]) -> None:

@@ -198,7 +198,7 @@ def _study(run: Path | str, data: Data, split: str, proposals: Path | None, batc
     whole = {name: layer for name, layer in head.layers.items() if isinstance(layer, nn.Linear)}
     if not whole:
         raise ConfigError(f"{run}: all its layers are truncated already; give the run that it was made from")
-    dataset = read_data(data, "drop", max_pixels=detector.max_pixels)
+    dataset = read_data(data, "drop", max_pixels=detector.max_pixels, channels=detector.preprocess.channels)
     samples = evaluation_samples(detector, dataset, split, Path(run), proposals)
     if not samples:
         raise DataError(f"split '{split}': has no pictures; pass another --split")

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -16,8 +16,10 @@ from rcnn.api.data import Data, read_data, split, with_splits_of
 from rcnn.api.loading import config_of, load, stored_config
 from rcnn.api.regions import with_regions
 from rcnn.api.resuming import ids_of, refuse_changes, refuse_other_pictures, stored_run
+from rcnn.api.transfer import Kept, begun_from, read_source, source_config, transfer
 from rcnn.api.workshop import Workshop
 from rcnn.backbones import LoadReport
+from rcnn.backbones.timm_networks import PREFIX, timm_colours
 from rcnn.config import Config
 from rcnn.data import Format, Policy
 from rcnn.data.repeats import balanced_weights
@@ -47,6 +49,8 @@ class Prepared:
     workshop: Workshop
     report: LoadReport | None
     """What of the pretrained weights fitted; None without them."""
+    transferred: tuple[Kept, ...] = ()
+    """What became of each class of the run that this one begins from; empty without one."""
 
     @property
     def config(self) -> Config:
@@ -75,30 +79,29 @@ def prepare_training(
     bad_boxes: Policy | None = None,
     format: Format | None = None,
     search_workers: int = 0,
+    start_from: Path | str | None = None,
 ) -> Prepared:
     """Read the data, build the network and make the run's folder. With `resume` what is not given is as before.
 
     Splits are `train` and `val` unless named; `val_split` may be `none`: then the newest weights are the best.
     `proposals`: a file of regions for methods that make none; without it `search_workers` processes search.
+    `start_from`: a run, or `torchvision:NAME`, whose weights, and head rows by class name, the network begins with.
     """
     folder, where = RunFolder(Path(out)), choose_device(device)
     stored = stored_run(folder, resume, overwrite)
-    reading = _reading(stored, bad_boxes, format, proposals, backbone_weights)
-    config, pretrained = _settings(config, stored, folder, reading["backbone_weights"])
+    reading = _reading(stored, bad_boxes, format, proposals, backbone_weights, start_from)
+    config, pretrained = _settings(config, stored, folder, reading)
     dataset, splits, config = _dataset(data, config, folder, stored, reading, train_split, val_split)
-    fresh = pretrained and stored is None  # a run that goes on brings its weights along
-    model, report = _network(config, len(dataset.class_names), backbone_weights, fresh, where)
+    model, report, kept = _network(config, dataset.class_names, reading, stored is None, pretrained, where)
     stages = build.stages(model.to(where), config, dataset.class_names)
     train, val = _samples(dataset, splits, config, reading["proposals"], search_workers)
     workshop = Workshop(model, config, folder, dataset.class_names, train, val, where, listener)
-    about, tools = _metadata(config, dataset, splits, reading), workshop.tools()
-    training = StagedTraining(stages, model, folder, about, tools, listener)
-    if stored is not None:
-        training.resume()
-        return Prepared(training, workshop, report)
-    _make_folder(folder, overwrite, config, dataset)
-    training.begin()
-    return Prepared(training, workshop, report)
+    about = _metadata(config, dataset, splits, reading)
+    training = StagedTraining(stages, model, folder, about, workshop.tools(), listener)
+    if stored is None:
+        _make_folder(folder, overwrite, config, dataset)
+    training.resume() if stored else training.begin()
+    return Prepared(training, workshop, report, kept)
 
 
 def train(
@@ -113,8 +116,8 @@ def train(
     `config` is the name of a preset or a whole configuration, over which single `settings` are laid by name
     (`{"training.epochs": 20}`, or `epochs` alone where that is unambiguous). The other options are those of
     `prepare_training`: `train_split`, `val_split`, `backbone_weights` (a file or "none"), `proposals` (a file),
-    `search_workers`, `device`, `resume`, `overwrite`, `bad_boxes`, `format`, `listener`. Training to the end leaves
-    the run in the folder `out`.
+    `search_workers`, `start_from` (a run), `device`, `resume`, `overwrite`, `bad_boxes`, `format`, `listener`.
+    Training to the end leaves the run in the folder `out`.
     Raises ConfigError, DataError or WeightsError for what is wrong in them, and KeyboardInterrupt, with the state
     saved, after Ctrl-C.
     """
@@ -123,38 +126,78 @@ def train(
         raise ConfigError(f"{name}: not an option of rcnn.train; settings go into settings={{{name!r}: ...}}")
     chosen = preset(config) if isinstance(config, str) else config
     if settings:
-        begun = stored_config(Path(out)) if options.get("resume") else preset(DEFAULT_PRESET)
-        chosen = override(chosen or begun, None, (), settings)
+        chosen = override(chosen or _begun(Path(out), options), None, (), settings)
     options.setdefault("listener", Journal(RunFolder(Path(out)).events))
     prepare_training(data, out, config=chosen, **options).training.run()
     return load(out, device=options.get("device", "auto"))
 
 
+def _begun(out: Path, options: Mapping[str, Any]) -> Config:
+    """The settings of a run for which none are given as a whole."""
+    if options.get("resume"):
+        return stored_config(out)
+    return source_config(options["start_from"]) if options.get("start_from") else preset(DEFAULT_PRESET)
+
+
 def _settings(
-    given: Config | None, stored: Mapping[str, Any] | None, folder: RunFolder, weights: Weights
+    given: Config | None, stored: Mapping[str, Any] | None, folder: RunFolder, reading: Mapping[str, Any]
 ) -> tuple[Config, bool]:
-    """The run's settings, with nothing left to be decided, and whether it begins with pretrained weights."""
+    """The run's settings, with nothing left to be decided, and whether its backbone begins with pretrained weights."""
+    weights, source = reading["backbone_weights"], reading["start_from"]
     begun = preset(DEFAULT_PRESET) if stored is None else config_of(stored, folder.last)
     config = given or begun
+    if source and stored is None:
+        config = begun_from(given, source, weights)
     build.refuse(config)
+    if source:
+        return build.resolved(config, pretrained=False), False
     pretrained = build.has_weights(config.model, weights)
     if not pretrained and weights is None and stored is None:
         _log.warning(
             "%s: no weights are published, so it begins at random; rcnn pretrain makes a file for --backbone-weights",
             config.model.backbone,
         )
+    if pretrained and weights is None and stored is None:
+        _warn_of_colours(config)
     return build.resolved(config, pretrained), pretrained
 
 
+def _warn_of_colours(config: Config) -> None:
+    """Say so where a network's published weights expect other colours than it will see."""
+    name, seen = config.model.backbone, config.input
+    if not name.startswith(PREFIX) or seen.channels != 3:
+        return
+    mean, std = timm_colours(name)
+    if (mean, std) != (seen.mean, seen.std):
+        _log.warning(
+            "%s: its weights expect another mean and deviation; pass --set 'input.mean=%s' --set 'input.std=%s'",
+            name,
+            list(mean),
+            list(std),
+        )
+
+
 def _network(
-    config: Config, classes: int, weights: Weights, pretrained: bool, device: torch.device
-) -> tuple[Method, LoadReport | None]:
-    """The network as training begins with it: random by the seed, and of the weights what fits."""
+    config: Config,
+    class_names: Sequence[str],
+    reading: Mapping[str, Any],
+    begins: bool,
+    pretrained: bool,
+    device: torch.device,
+) -> tuple[Method, LoadReport | None, tuple[Kept, ...]]:
+    """The network as training begins with it: random by the seed, and what fits of a backbone's weights or of a run.
+
+    A run that goes on does not begin: it brings its weights along. What became of each class of that run comes last.
+    """
     torch.manual_seed(config.training.seed)
-    model, report = build.detector(config, classes, Path(weights) if weights and pretrained else None, pretrained)
+    weights, source = reading["backbone_weights"], reading["start_from"] if begins else None
+    pretrained = pretrained and begins
+    file = Path(weights) if weights and pretrained else None
+    model, report = build.detector(config, len(class_names), file, pretrained)
+    kept = transfer(model, config, class_names, read_source(source)) if source else ()
     if config.training.compile:
         compile_dense(model, device)
-    return model, report
+    return model, report, tuple(kept)
 
 
 def _dataset(
@@ -170,7 +213,7 @@ def _dataset(
 
     For a run that goes on they must be those that it had.
     """
-    dataset = read_data(data, reading["bad_boxes"], reading["format"], config.input.max_pixels)
+    dataset = read_data(data, reading["bad_boxes"], reading["format"], config.input.max_pixels, config.input.channels)
     begun = stored["splits"] if stored else {"train": "train", "val": "val"}
     splits = {"train": train_split or begun["train"], "val": val_split or begun["val"]}
     if stored is not None:
@@ -207,9 +250,10 @@ def _reading(
     format: Format | None,
     proposals: Path | str | None,
     weights: Weights,
+    start_from: Path | str | None,
 ) -> dict[str, Any]:
     """What a run begins with beside its settings: as told, or as when it began. None is the default of each."""
-    files = {"proposals": proposals, "backbone_weights": weights}
+    files = {"proposals": proposals, "backbone_weights": weights, "start_from": start_from}
     given = {"bad_boxes": bad_boxes, "format": format} | {
         key: str(file) if file else None for key, file in files.items()
     }

@@ -2,8 +2,8 @@
 
 from rcnn.backbones.classifier import FULLY_CONNECTED, fully_connected, load_fully_connected
 from rcnn.backbones.image_pyramid import ImagePyramid
-from rcnn.backbones.networks import NETWORKS
-from rcnn.backbones.norm import fold_frozen_norm, settle_norms
+from rcnn.backbones.networks import NETWORKS, network
+from rcnn.backbones.norm import fold_frozen_norm, freeze_norms, settle_norms
 from rcnn.backbones.pyramid import PyramidBackbone
 from rcnn.backbones.single import SingleMapBackbone
 from rcnn.backbones.trunk import Trunk
@@ -22,8 +22,10 @@ __all__ = [
     "SingleMapBackbone",
     "Trunk",
     "fold_frozen_norm",
+    "freeze_norms",
     "fully_connected",
     "load_backbone_weights",
     "load_fully_connected",
+    "network",
     "settle_norms",
 ]

@@ -1,6 +1,6 @@
 """Whole classifiers: what pretraining trains, and the fully connected layers that R-CNN and Fast R-CNN begin with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -9,10 +9,10 @@ import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rcnn.backbones.networks import NETWORKS
+from rcnn.backbones.networks import network as trunk_named
 from rcnn.backbones.trunk import Trunk
 from rcnn.backbones.weights import state_of
-from rcnn.errors import WeightsError
+from rcnn.errors import ConfigError, WeightsError
 
 
 @dataclass(frozen=True)
@@ -111,16 +111,24 @@ class Classifier(nn.Module):
         for name, layer in (layers | {"logits": nn.Linear(sides[-1], classes)}).items():
             self.classifier.add_module(name, layer)
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K"]:
+    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
         """The logits of the classes."""
         return self.classifier(self.pool(self.features(images)[-1]).flatten(1))
 
 
 def classifier(network: str, classes: int) -> nn.Module:
-    """The network as a classifier with random weights: torchvision's own where it has one, else a `Classifier`."""
-    if network in _TORCHVISION:
-        return _TORCHVISION[network](num_classes=classes)
-    trunk = NETWORKS[network](None)
+    """The network as a classifier with random weights: torchvision's own where it has one, else a `Classifier`.
+
+    Raises ConfigError for a network that tells classes apart by no fully connected layer.
+    """
+    if network in _TORCHVISION or network in torchvision.models.list_models(module=torchvision.models):
+        model = torchvision.models.get_model(_TORCHVISION.get(network, network), weights=None, num_classes=classes)
+        if not any(isinstance(module, nn.Linear) for module in model.modules()):
+            raise ConfigError(
+                f"--backbone {network}: ends in a convolution, and a last layer is needed; choose another"
+            )
+        return model
+    trunk = trunk_named(network)
     if network not in FULLY_CONNECTED:
         return Classifier(trunk, nn.AdaptiveAvgPool2d(1), 1, (), classes)
     layers = FULLY_CONNECTED[network]
@@ -132,16 +140,9 @@ def last_layer(model: nn.Module) -> nn.Linear:
     return [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
 
 
-_models = torchvision.models
-_TORCHVISION: dict[str, Callable[..., nn.Module]] = {
-    "mobilenet-v2": _models.mobilenet_v2,
-    "mobilenet-v3-large": _models.mobilenet_v3_large,
-    "mobilenet-v3-large-top": _models.mobilenet_v3_large,
-    "resnet18": _models.resnet18,
-    "resnet34": _models.resnet34,
-    "resnet50": _models.resnet50,
-    "resnet101": _models.resnet101,
-    "alexnet": _models.alexnet,
-    "vgg16": _models.vgg16,
+_TORCHVISION = {
+    "mobilenet-v2": "mobilenet_v2",
+    "mobilenet-v3-large": "mobilenet_v3_large",
+    "mobilenet-v3-large-top": "mobilenet_v3_large",
 }
-"""Name to torchvision's function that makes the classifier."""
+"""What torchvision calls its classifiers, where that is another name."""

@@ -30,12 +30,12 @@ class ImagePyramid(nn.Module):
         """The network's layers."""
         return self.network.body
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+    def forward(self, images: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """One map for each factor."""
         return [self.network(_scaled(images, factor))[0] for factor in self.factors]
 
 
-def _scaled(images: Float[Tensor, "B 3 H W"], factor: float) -> Float[Tensor, "B 3 h w"]:
+def _scaled(images: Float[Tensor, "B C H W"], factor: float) -> Float[Tensor, "B C h w"]:
     if factor == 1:
         return images
     return F.interpolate(

@@ -1,14 +1,19 @@
 """Classification networks, cut into the stages whose outputs a detector reads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from math import gcd
 
 import torchvision
 from torch import nn
+from torchvision.models import WeightsEnum
 
 from rcnn.backbones import papers
+from rcnn.backbones.channels import widen
+from rcnn.backbones.norm import replace_norms
+from rcnn.backbones.survey import trunk_of
+from rcnn.backbones.timm_networks import PREFIX, has_timm_weights, timm_trunk
 from rcnn.backbones.trunk import Trunk
 
 
@@ -21,32 +26,42 @@ NormLayer = Callable[[int], nn.Module] | None
 """Makes the norm of some channels; None for the network's usual one."""
 
 
-def resnet(build: Callable[..., nn.Module], channels: Sequence[int], norm: NormLayer) -> Trunk:
-    """A ResNet without its pooling and classifier; taps at strides 4, 8, 16, 32."""
-    layers = dict(build(norm_layer=norm).named_children())
-    del layers["avgpool"], layers["fc"]
-    return Trunk(layers, ("layer1", "layer2", "layer3", "layer4"), channels)
+def torchvision_trunk(name: str, norm: NormLayer = None) -> Trunk:
+    """One of torchvision's classifiers with random weights, without its pooling and classifier."""
+    return _normed(trunk_of(_layers(torchvision.models.get_model(name, weights=None))), norm)
 
 
-def caffe_resnet(build: Callable[..., nn.Module], channels: Sequence[int], norm: NormLayer) -> Trunk:
+def _normed(trunk: Trunk, norm: NormLayer) -> Trunk:
+    if norm is not None:
+        replace_norms(trunk, norm)
+    return trunk
+
+
+def _layers(classifier: nn.Module) -> dict[str, nn.Module]:
+    """The layers in sequence of a classifier of torchvision's, up to its pooling."""
+    children = dict(classifier.named_children())
+    for inside in ("features", "layers"):
+        if inside in children:
+            return dict(children[inside].named_children())
+    layers = dict(takewhile(lambda item: item[0] not in ("avgpool", "fc"), children.items()))
+    if "trunk_output" in layers:  # a RegNet's four stages
+        layers |= dict(layers.pop("trunk_output").named_children())
+    return layers
+
+
+def caffe_resnet(name: str, norm: NormLayer = None) -> Trunk:
     """A ResNet as first published: a stage halves the map in its first 1x1 convolution, not in its 3x3 one."""
-    trunk = resnet(build, channels, norm)
+    trunk = torchvision_trunk(name, norm)
     for stage in ("layer2", "layer3", "layer4"):
         first = trunk.get_submodule(f"{stage}.0")
         first.conv1.stride, first.conv2.stride = first.conv2.stride, first.conv1.stride  # type: ignore[assignment]
     return trunk
 
 
-def mobilenet(
-    build: Callable[..., nn.Module],
-    taps: Sequence[str],
-    channels: Sequence[int],
-    strides: Sequence[int],
-    norm: NormLayer,
-) -> Trunk:
-    """A MobileNet's `features`; the taps stand just before the next reduction."""
-    features: nn.Module = build(norm_layer=norm).features  # type: ignore[assignment]
-    return Trunk(dict(features.named_children()), taps, channels, strides)
+def mobilenet_v3_large_top(norm: NormLayer) -> Trunk:
+    """MobileNetV3 at its last stage alone, as torchvision's detectors read it: cheap, and blind to small objects."""
+    features: nn.Module = _models.mobilenet_v3_large(norm_layer=norm).features
+    return Trunk(dict(features.named_children()), ("13", "16"), (160, 960), (32, 32))
 
 
 def small(norm: NormLayer) -> Trunk:
@@ -70,23 +85,18 @@ def _conv(before: int, after: int, stride: int, norm: NormLayer) -> nn.Sequentia
 
 
 _models = torchvision.models
-_HALVING = (4, 8, 16, 32)
-_BASIC, _DEEP = (64, 128, 256, 512), (256, 512, 1024, 2048)
 
 NETWORKS: dict[str, Callable[[NormLayer], Trunk]] = {
-    "mobilenet-v2": partial(mobilenet, _models.mobilenet_v2, ("3", "6", "13", "18"), (24, 32, 96, 1280), _HALVING),
-    "mobilenet-v3-large": partial(
-        mobilenet, _models.mobilenet_v3_large, ("3", "6", "12", "16"), (24, 40, 112, 960), _HALVING
-    ),
-    # torchvision's detectors read MobileNetV3 at its last stage alone: cheap, and blind to small objects
-    "mobilenet-v3-large-top": partial(mobilenet, _models.mobilenet_v3_large, ("13", "16"), (160, 960), (32, 32)),
-    "resnet18": partial(resnet, _models.resnet18, _BASIC),
-    "resnet34": partial(resnet, _models.resnet34, _BASIC),
-    "resnet50": partial(resnet, _models.resnet50, _DEEP),
-    "resnet101": partial(resnet, _models.resnet101, _DEEP),
+    "mobilenet-v2": partial(torchvision_trunk, "mobilenet_v2"),
+    "mobilenet-v3-large": partial(torchvision_trunk, "mobilenet_v3_large"),
+    "mobilenet-v3-large-top": mobilenet_v3_large_top,
+    "resnet18": partial(torchvision_trunk, "resnet18"),
+    "resnet34": partial(torchvision_trunk, "resnet34"),
+    "resnet50": partial(torchvision_trunk, "resnet50"),
+    "resnet101": partial(torchvision_trunk, "resnet101"),
     # their published weights are detectron2's; rcnn.load("detectron2:NAME") reads them
-    "resnet50-caffe": partial(caffe_resnet, _models.resnet50, _DEEP),
-    "resnet101-caffe": partial(caffe_resnet, _models.resnet101, _DEEP),
+    "resnet50-caffe": partial(caffe_resnet, "resnet50"),
+    "resnet101-caffe": partial(caffe_resnet, "resnet101"),
     "small": small,
     "alexnet": partial(paper, papers.alexnet),
     "caffenet": partial(paper, papers.caffenet),
@@ -94,17 +104,35 @@ NETWORKS: dict[str, Callable[[NormLayer], Trunk]] = {
     "vgg16": partial(paper, papers.vgg16),
     "zf": partial(paper, papers.zf),
 }
-"""Name to a function from a norm layer to the network with random weights."""
+"""Name to a function from a norm layer to the network with random weights; other names are torchvision's or timm's."""
 
-WEIGHTS = {
+WEIGHTS: dict[str, WeightsEnum] = {
+    **{name: _models.get_model_weights(name).DEFAULT for name in _models.list_models(module=_models)},
     "mobilenet-v2": _models.MobileNet_V2_Weights.IMAGENET1K_V2,
     "mobilenet-v3-large": _models.MobileNet_V3_Large_Weights.IMAGENET1K_V2,
     "mobilenet-v3-large-top": _models.MobileNet_V3_Large_Weights.IMAGENET1K_V2,
-    "resnet18": _models.ResNet18_Weights.IMAGENET1K_V1,
-    "resnet34": _models.ResNet34_Weights.IMAGENET1K_V1,
     "resnet50": _models.ResNet50_Weights.IMAGENET1K_V2,
-    "resnet101": _models.ResNet101_Weights.IMAGENET1K_V2,
-    "alexnet": _models.AlexNet_Weights.IMAGENET1K_V1,
-    "vgg16": _models.VGG16_Weights.IMAGENET1K_V1,
+    "resnet101": _models.ResNet101_Weights.IMAGENET1K_V1,
 }
 """Name to torchvision's ImageNet weights, which it downloads once into torch's hub cache."""
+
+
+def network(name: str, norm: NormLayer = None, channels: int = 3) -> Trunk:
+    """The network of that name for pictures of so many channels, with random weights.
+
+    `norm` makes the norm of some channels in the place of batch norm; a network without batch norm keeps what it has.
+    Raises ConfigError for a name of timm's that timm does not know, or whose features no detector can read.
+    """
+    if name in NETWORKS:
+        trunk = NETWORKS[name](norm)
+    elif name.startswith(PREFIX):
+        trunk = _normed(timm_trunk(name), norm)
+    else:
+        trunk = torchvision_trunk(name, norm)
+    widen(trunk, channels)
+    return trunk
+
+
+def has_weights(name: str) -> bool:
+    """Whether pretrained weights of a network are published."""
+    return has_timm_weights(name) if name.startswith(PREFIX) else name in WEIGHTS

@@ -1,5 +1,6 @@
-"""Frozen batch norm as part of the convolution before it."""
+"""Frozen batch norm as part of the convolution before it, and other norms in a batch norm's place."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -70,3 +71,37 @@ def fold_frozen_norm(network: nn.Module) -> None:
                 with torch.no_grad():
                     setattr(parent, name, FoldedConv2d(first, second))
                 setattr(parent, norm_name, nn.Identity())
+
+
+def replace_norms(network: nn.Module, norm: Callable[[int], nn.Module]) -> None:
+    """Put another norm in the place of each batch norm, in place; `norm` makes it for a number of channels."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(parent, name, _with_activation(norm(child.num_features), child))
+
+
+def has_norms(network: nn.Module, norm: str) -> bool:
+    """Whether a network has norms of the kind that `model.norm` says: those without batch norm have none to choose."""
+    kinds = {"frozen": (FoldedConv2d, *BATCH_NORMS), "batch": (nn.BatchNorm2d,), "group": (nn.GroupNorm,)}
+    return any(isinstance(module, kinds[norm]) for module in network.modules())
+
+
+def freeze_norms(network: nn.Module) -> None:
+    """Let each batch norm that is left keep its statistics and weights, in place: those before a convolution.
+
+    DenseNets have such norms. In timm's networks all are frozen so, for their order is not told by their names.
+    """
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                frozen = FrozenBatchNorm2d(child.num_features, child.eps).to(child.weight)
+                known = {key: value for key, value in child.state_dict().items() if key in frozen.state_dict()}
+                frozen.load_state_dict(known)
+                setattr(parent, name, _with_activation(frozen, child))
+
+
+def _with_activation(norm: nn.Module, old: nn.BatchNorm2d) -> nn.Module:
+    """A norm, and after it the activation that timm's norms have inside."""
+    activation = getattr(old, "act", None)
+    return nn.Sequential(norm, activation) if isinstance(activation, nn.Module) else norm

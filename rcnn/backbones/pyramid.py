@@ -30,7 +30,7 @@ class PyramidBackbone(nn.Module):
         self.strides = body.strides
         self.channels = channels
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+    def forward(self, images: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """Features, finest first."""
-        stages = dict(zip(self.body.taps, self.body(images), strict=True))
+        stages = {str(place): stage for place, stage in enumerate(self.body(images))}
         return list(self.fpn(stages).values())

@@ -17,6 +17,6 @@ class SingleMapBackbone(nn.Module):
         self.strides = body.strides[-1:]
         self.channels = body.channels[-1]
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+    def forward(self, images: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """The map, as the only level of a list."""
         return self.body(images)[-1:]

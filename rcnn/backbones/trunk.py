@@ -13,6 +13,7 @@ class Trunk(nn.Module):
 
     `taps` names those layers, finest first; `channels` and `strides` are theirs, strides in pixels per cell.
     `stages` names the last layer of each part that can be frozen; the taps, unless told otherwise.
+    `channels_last` says that features are [B, H, W, C] between the layers, as Swin has them; taps never are.
     The names of parameters are those of the classifier that the layers come from, so its weights fit.
     """
 
@@ -23,6 +24,7 @@ class Trunk(nn.Module):
         channels: Sequence[int],
         strides: Sequence[int] = (4, 8, 16, 32),
         stages: Sequence[str] = (),
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         for name, layer in layers.items():
@@ -31,15 +33,16 @@ class Trunk(nn.Module):
         self.channels = tuple(channels)
         self.strides = tuple(strides)
         self.stages = tuple(stages or taps)
+        self.channels_last = channels_last
         self.frozen: tuple[str, ...] = ()
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+    def forward(self, images: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """The features after each tap."""
         features, x = [], images
         for name, layer in self.named_children():
             x = layer(x)
             if name in self.taps:
-                features.append(x)
+                features.append(x.permute(0, 3, 1, 2) if self.channels_last else x)
         return features
 
     def freeze(self, stages: int) -> None:
@@ -61,3 +64,22 @@ class Trunk(nn.Module):
         for name in self.frozen:
             self.get_submodule(name).eval()
         return self
+
+
+def split(trunk: Trunk, stride: int) -> tuple[Trunk, nn.Sequential] | None:
+    """A trunk up to its tap at `stride`, and the layers after it under their own names; None where nothing follows.
+
+    Both hold the layers of `trunk`, which is not to be used any more.
+    """
+    if stride not in trunk.strides[:-1] or trunk.channels_last:
+        return None
+    kept = len(trunk.strides) - trunk.strides[::-1].index(stride)
+    layers = dict(trunk.named_children())
+    names = list(layers)
+    place = names.index(trunk.taps[kept - 1]) + 1
+    stages = tuple(name for name in trunk.stages if name in names[:place])
+    front = {name: layers[name] for name in names[:place]}
+    rest = nn.Sequential()
+    for name in names[place:]:
+        rest.add_module(name, layers[name])
+    return Trunk(front, trunk.taps[:kept], trunk.channels[:kept], trunk.strides[:kept], stages), rest

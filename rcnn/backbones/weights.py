@@ -1,5 +1,6 @@
 """Pretrained weights for a backbone: from torchvision, or from a file; and what of them fitted."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
+from rcnn.backbones.channels import first_convolution, inflated
 from rcnn.backbones.networks import WEIGHTS
+from rcnn.backbones.timm_networks import PREFIX, timm_state
 from rcnn.errors import WeightsError, first_line
 
 
@@ -21,6 +24,8 @@ class LoadReport:
     loaded: tuple[str, ...]
     kept: tuple[str, ...]
     skipped: tuple[str, ...]
+    inflated: str = ""
+    """Of a first convolution that was made to read more or fewer channels than the weights do, what was done."""
 
     def rows(self) -> list[tuple[str, int, int]]:
         """For each part of the backbone: its name, tensors loaded, tensors left as they were."""
@@ -46,7 +51,7 @@ def fill(
 ) -> LoadReport:
     """Fill a network from the state dict `name`; raises WeightsError, with the `option` to use, if it does not fit."""
     own = body.state_dict()
-    candidates = _strip(state, own)
+    candidates, inflation = _inflate(_strip(state, own), body)
     fitting = {name: value for name, value in candidates.items() if name in own and own[name].shape == value.shape}
     wanted = [name for name in own if not name.endswith("num_batches_tracked")]
     if sum(name in fitting for name in wanted) < len(wanted) / 2:
@@ -59,7 +64,18 @@ def fill(
         tuple(name for name in wanted if name in fitting),
         tuple(name for name in wanted if name not in fitting),
         tuple(name for name in candidates if name not in fitting),
+        inflation,
     )
+
+
+def _inflate(candidates: dict[str, Tensor], body: nn.Module) -> tuple[dict[str, Tensor], str]:
+    """The weights with a first kernel for red, green and blue made one for the body's channels, and a word on it."""
+    name = f"{first_convolution(body)}.weight"
+    kernel, wanted = candidates.get(name), body.get_parameter(name)
+    if kernel is None or kernel.ndim != 4 or kernel.shape[1] != 3 or wanted.shape[1] == 3:
+        return candidates, ""
+    channels = wanted.shape[1]
+    return candidates | {name: inflated(kernel, channels)}, f"{name}: from 3 to {channels} input channels"
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
@@ -80,7 +96,9 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
 
 
 def download_state(network: str) -> Mapping[str, Tensor]:
-    """Torchvision's ImageNet weights of a network, from torch's hub cache or the network."""
+    """Torchvision's or timm's ImageNet weights of a network, from the cache or the network."""
+    if network.startswith(PREFIX):
+        return timm_state(network)
     if network not in WEIGHTS:
         raise WeightsError(
             f"{network}: has no published weights for PyTorch; make some with rcnn pretrain, "
@@ -108,11 +126,27 @@ def _read(path: Path) -> object:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+_WRAPPERS = ("", "features.", "module.", "backbone.", "backbone.body.", "module.features.")
+_PARTS = ("", "features.", "trunk_output.", "layers.")
+"""What torchvision's families call a part of the layers that come one after the other here."""
+
+
 def _strip(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names as the trunk has them: a classifier's `features.`, and wrappers' prefixes, are taken off."""
-    prefixes = ("", "features.", "module.", "backbone.", "backbone.body.", "module.features.")
-    renamed = [{k.removeprefix(p): v for k, v in state.items() if k.startswith(p)} for p in prefixes]
-    return max(renamed, key=lambda names: len(names.keys() & own.keys()))
+    """Names as the trunk has them: a classifier's `features.`, and wrappers' prefixes, are taken off.
+
+    A part under a prefix of its own (a RegNet's `trunk_output.`) is found too, and timm's `stages.0` in `stages_0`.
+    """
+    renamed = [{k.removeprefix(p): v for k, v in state.items() if k.startswith(p)} for p in _WRAPPERS]
+    best = max(renamed, key=lambda names: len(names.keys() & own.keys()))
+    plain = {re.sub(r"^network\.(model\.)?", "", name).replace(".", "_"): name for name in own}
+    return {_placed(name, own, plain): value for name, value in best.items()}
+
+
+def _placed(name: str, own: Mapping[str, Tensor], plain: Mapping[str, str]) -> str:
+    """What the trunk calls a tensor of the weights; its own name if nothing there does."""
+    bare = [name.removeprefix(prefix) for prefix in _PARTS]
+    found = next((other for other in bare if other in own), None)
+    return found or next((plain[n.replace(".", "_")] for n in bare if n.replace(".", "_") in plain), name)
 
 
 def _natural(name: str) -> tuple[int, str]:

@@ -82,7 +82,7 @@ def _detect(model: Method, features: list[torch.Tensor], proposals: Proposals, b
 
 
 def _read(detector: Detector, sample: Sample) -> UInt8[np.ndarray, "H W 3"]:
-    return resolve(sample.picture, detector.max_pixels)
+    return resolve(sample.picture, detector.max_pixels, detector.preprocess.channels)
 
 
 def _outside(detector: Detector, sample: Sample, clock: "_Clock") -> tuple[np.ndarray, float | None]:

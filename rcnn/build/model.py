@@ -1,6 +1,7 @@
 """From settings to a detector."""
 
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,7 +10,6 @@ from torch import nn
 
 from rcnn.anchors import AnchorGrid
 from rcnn.backbones import (
-    NETWORKS,
     Backbone,
     ImagePyramid,
     LoadReport,
@@ -17,15 +17,20 @@ from rcnn.backbones import (
     SingleMapBackbone,
     Trunk,
     fold_frozen_norm,
+    freeze_norms,
     load_backbone_weights,
+    network,
+    networks,
 )
 from rcnn.backbones.classifier import load_fully_connected
-from rcnn.backbones.networks import WEIGHTS, NormLayer, group_norm
+from rcnn.backbones.networks import NormLayer, group_norm
+from rcnn.backbones.timm_networks import PREFIX
+from rcnn.backbones.trunk import split
 from rcnn.compression.svd import shape_head
 from rcnn.config import Config, InputSettings, ModelSettings
 from rcnn.data.preprocess import Preprocess
 from rcnn.errors import ConfigError
-from rcnn.heads.box_head import BoxHead, SVMHead
+from rcnn.heads.box_head import BoxHead, RegionStage, SVMHead
 from rcnn.heads.roi import LevelRule, RoIAlignPool, RoIMaxPool, nearest_scale
 from rcnn.heads.spp import SPPPool
 from rcnn.inference.predictor import Proposer
@@ -39,13 +44,15 @@ NORMS: dict[str, NormLayer] = {
     "batch": None,
     "group": group_norm,
 }
+C4_STRIDE = 16
+"""Where the papers on residual networks cut them in two (He et al., arXiv 1512.03385, appendix A)."""
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def preprocess(settings: InputSettings) -> Preprocess:
     """What happens to a picture before the network."""
     scaling = settings.short, settings.long, settings.bucket
-    return Preprocess(*scaling, settings.mean, settings.std, settings.resize)
+    return Preprocess(*scaling, settings.mean, settings.std, settings.resize, settings.range)
 
 
 def proposer(config: Config, training: bool = False) -> Proposer | None:
@@ -59,7 +66,7 @@ def proposer(config: Config, training: bool = False) -> Proposer | None:
 
 def has_weights(settings: ModelSettings, given: Path | str | None) -> bool:
     """Whether a backbone begins with pretrained weights: those `given`, or torchvision's where it has some."""
-    return str(given) != "none" and (given is not None or settings.backbone in WEIGHTS)
+    return str(given) != "none" and (given is not None or networks.has_weights(settings.backbone))
 
 
 def resolved(config: Config, pretrained: bool) -> Config:
@@ -75,18 +82,41 @@ def detector(
 ) -> tuple[Method, LoadReport | None]:
     """The network for `classes` classes, its backbone pretrained if asked for (from `weights` or torchvision)."""
     settings = config.model
-    body = NETWORKS[settings.backbone](NORMS[settings.norm])
+    body = network(settings.backbone, NORMS[settings.norm], config.input.channels)
     report = load_backbone_weights(body, settings.backbone, weights) if pretrained else None
     if settings.norm == "frozen":
-        fold_frozen_norm(body)
+        _freeze_norms(body, settings.backbone)
+    body, stage = _cut(body, settings)
     body.freeze(settings.frozen_stages)
-    model = assemble(_with_neck(body, settings, config.input.short), settings, classes)
+    model = assemble(_with_neck(body, settings, config.input.short), settings, classes, stage)
     if settings.neck_norm == "frozen":
-        fold_frozen_norm(model)
+        for part in (getattr(model.backbone, "fpn", None), model.head.convs):
+            fold_frozen_norm(part or nn.Module())
     if pretrained and settings.head.pretrained:
         load_fully_connected(model.head.layers, settings.backbone, weights)
     shape_head(model.head, settings.head.ranks)
     return channels_last(model), report
+
+
+def _freeze_norms(body: Trunk, name: str) -> None:
+    """Batch norm as it is: within the convolution before it, where there is one that is known to be there."""
+    if not name.startswith(PREFIX):
+        fold_frozen_norm(body)
+    freeze_norms(body)
+
+
+def _cut(body: Trunk, settings: ModelSettings) -> tuple[Trunk, RegionStage | None]:
+    """The network that all regions of a picture share, and what of it each goes through by itself."""
+    if settings.neck != "c4":
+        return body, None
+    parts = split(body, C4_STRIDE)
+    if parts is None:
+        raise ConfigError(
+            f"model.neck: c4 cuts a network after its map at stride {C4_STRIDE}, and {settings.backbone} cannot be; "
+            "choose a ResNet, or neck=none"
+        )
+    front, layers = parts
+    return front, RegionStage(layers, body.channels[-1], body.strides[-1] // C4_STRIDE)
 
 
 def channels_last(model: Model) -> Model:
@@ -94,9 +124,9 @@ def channels_last(model: Model) -> Model:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def assemble(backbone: Backbone, settings: ModelSettings, classes: int) -> Method:
-    """The rest of the detector on a backbone."""
-    head, last = _head(backbone, settings, classes), _postprocess(settings)
+def assemble(backbone: Backbone, settings: ModelSettings, classes: int, stage: RegionStage | None = None) -> Method:
+    """The rest of the detector on a backbone; `stage` is what of the network each region goes through by itself."""
+    head, last = _head(backbone, settings, classes, stage), _postprocess(settings)
     match settings.method:
         case "rcnn":
             crops = settings.head
@@ -120,6 +150,7 @@ def _with_neck(body: Trunk, settings: ModelSettings, short: int) -> Backbone:
     if settings.neck == "fpn":
         if settings.image_scales:
             raise ConfigError("model.image_scales: a feature pyramid has scales of its own; pass model.neck=none")
+        _refuse_odd_strides(body, settings.backbone)
         return PyramidBackbone(body, settings.channels, _neck_norm(settings))
     single = SingleMapBackbone(body)
     if not settings.image_scales:
@@ -132,14 +163,25 @@ def _with_neck(body: Trunk, settings: ModelSettings, short: int) -> Backbone:
     return ImagePyramid(single, [scale / short for scale in settings.image_scales])
 
 
+def _refuse_odd_strides(body: Trunk, name: str) -> None:
+    """Raise ConfigError for a network of timm's whose maps are no pyramid."""
+    if name.startswith(PREFIX) and any(after != 2 * before for before, after in pairwise(body.strides)):
+        raise ConfigError(
+            f"model.backbone: {name}'s strides {', '.join(map(str, body.strides))} do not double; pass model.neck=none"
+        )
+
+
 def _neck_norm(settings: ModelSettings) -> type[nn.Module] | None:
     return None if settings.neck_norm == "none" else nn.BatchNorm2d
 
 
-def _head(backbone: Backbone, settings: ModelSettings, classes: int) -> BoxHead:
+def _head(backbone: Backbone, settings: ModelSettings, classes: int, stage: RegionStage | None) -> BoxHead:
     head = settings.head
     cells = sum(n * n for n in head.bins) if settings.method == "sppnet" else head.pool**2
-    sizes = (backbone.channels, cells, classes)
+    channels = backbone.channels
+    if stage is not None:
+        cells, channels = (-(-head.pool // stage.stride)) ** 2, stage.channels
+    sizes = (channels, cells, classes)
     common = {
         "widths": head.widths,
         "convs": head.convs,
@@ -152,7 +194,7 @@ def _head(backbone: Backbone, settings: ModelSettings, classes: int) -> BoxHead:
     }
     if head.classifier == "svm":
         return SVMHead(*sizes, ridge=head.ridge, **common)
-    return BoxHead(*sizes, **common)  # type: ignore[arg-type]
+    return BoxHead(*sizes, **common, stage=stage and stage.layers)  # type: ignore[arg-type]
 
 
 def _level_rule(backbone: Backbone) -> LevelRule:

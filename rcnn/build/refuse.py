@@ -21,6 +21,15 @@ def refuse(config: Config) -> None:
     _refuse_losses(config)
     if config.training.patience and config.model.head.classifier == "svm":
         raise ConfigError("training.patience: before its SVMs the detector is not judged; pass 0")
+    if config.input.channels != 3 and config.model.method != "faster-rcnn":
+        raise ConfigError(
+            f"input.channels: {config.model.method} needs regions from selective search, which sees colours; "
+            "choose faster-rcnn"
+        )
+    if config.input.resize == "pillow" and (config.input.channels != 3 or config.input.range is not None):
+        raise ConfigError("input.resize: pillow resizes RGB of 8 bits alone; choose bilinear")
+    if config.training.augment.colour and config.input.range is not None:
+        raise ConfigError("training.augment.colour: is for pictures of 8 or 16 bits, not with input.range; pass 0")
     if config.training.compile and config.input.bucket != "coarse":
         raise ConfigError(f"training.compile: {MANY_CANVASES}")
 
@@ -55,6 +64,8 @@ def _refuse_head(config: Config) -> None:
     method, head = config.model.method, config.model.head
     if method in ("rcnn", "sppnet") and config.model.neck != "none":
         raise ConfigError(f"model.neck: {method} reads one map, not a pyramid of them; pass model.neck=none")
+    if config.model.neck == "c4" and head.classifier == "svm":
+        raise ConfigError("model.head.classifier: svm does not go with model.neck=c4; choose softmax")
     if head.ridge and head.classifier != "svm":
         raise ConfigError("model.head.ridge: is solved for after the SVMs; pass false, or model.head.classifier=svm")
     if config.model.detections.refine and not head.box_loss and not head.ridge:

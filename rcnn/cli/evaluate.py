@@ -43,7 +43,7 @@ def evaluate(
     Before anything is measured, the truth itself is scored as if it had been predicted: it must reach 1.
     """
     detector = api.load_named(run, weights, device, precision, max_proposals, compile)
-    dataset = api.read_data(data, bad_boxes, data_format, detector.max_pixels)
+    dataset = api.read_data(data, bad_boxes, data_format, detector.max_pixels, detector.preprocess.channels)
     samples = api.evaluation_samples(detector, dataset, split, Path(run), proposals, o.cores())
     steps = iter(track(range(len(samples)), "detecting", console=_console, disable=not _console.is_terminal))
     result, seconds = api.evaluate_detector(detector, samples, protocol, batch, lambda: next(steps, None))

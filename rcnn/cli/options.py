@@ -50,6 +50,10 @@ Workers = Annotated[int | None, typer.Option(help="Processes that prepare pictur
 TrainSplit = Annotated[str | None, typer.Option(help="Split to learn from: train unless given; also trainval.")]
 ValSplit = Annotated[str | None, typer.Option(help="Split to choose the best epoch by: val unless given; or none.")]
 BackboneWeights = Annotated[str | None, typer.Option(help="A file, or none; else torchvision's ImageNet weights.")]
+StartFrom = Annotated[
+    str | None,
+    typer.Option("--from", metavar="RUN", help="Begin with a run's weights and settings; torchvision:NAME serves too."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, with its own settings.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run of the same name.")]
 ConfigFile = Annotated[

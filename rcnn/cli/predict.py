@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from rcnn import api
 from rcnn.api.regions import attached, with_regions
 from rcnn.cli import options as o
-from rcnn.data import read_picture
+from rcnn.data import read_pixels
+from rcnn.data.shown import as_shown
 from rcnn.errors import ConfigError, DataError, RcnnError
 from rcnn.inference.draw import draw
 from rcnn.inference.predictor import Detector
@@ -61,7 +62,7 @@ def predict(
             print(f"rcnn: skipped {each}", file=sys.stderr)
             continue
         found = each if max_detections is None else each.best(max_detections)
-        draw(read_picture(file, detector.max_pixels), found).save(out / names[file], quality=92)
+        draw(shown(file, detector), found).save(out / names[file], quality=92)
         rows += coco_rows(found, number, file, detector.category_ids)
         print(f"{file}: {summary(found)}")
     if json_file:
@@ -69,6 +70,12 @@ def predict(
         write_text(json_file, json.dumps(rows, indent=1) + "\n")
     print(f"{len(files) - bad} of {counted(len(files), 'picture')} drawn in {out}")
     return 1 if bad else 0
+
+
+def shown(file: Path, detector: Detector) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture as it can be drawn on."""
+    preprocess = detector.preprocess
+    return as_shown(read_pixels(file, preprocess.channels, detector.max_pixels), preprocess.limits)
 
 
 def with_proposals(files: Sequence[Path], detector: Detector, file: Path | None) -> list[Sample]:

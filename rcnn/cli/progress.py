@@ -12,7 +12,10 @@ from rich.table import Table
 
 from rcnn import api
 from rcnn.api import Prepared
-from rcnn.build import optimizer_settings
+from rcnn.backbones import LoadReport
+from rcnn.backbones.norm import has_norms
+from rcnn.build import optimizer_settings, preprocess
+from rcnn.data.channel_statistics import channel_statistics
 from rcnn.report.words import counted
 from rcnn.training.journal import Journal
 from rcnn.training.loop import Progress as EpochProgress
@@ -82,7 +85,10 @@ def show_plan(prepared: Prepared) -> None:
         if samples:
             _console.print(f"{role:5}  {_summary(samples)}")
     _console.print(f"classes  {', '.join(prepared.class_names)}", soft_wrap=True)
+    _show_transfer(prepared)
     _console.print(_parts(prepared))
+    _show_norms(prepared)
+    _show_channels(prepared)
     pictures, device = training.batch * training.accumulate, prepared.workshop.device
     scaled = training.optimizer == "sgd" and training.lr_pictures not in (0, pictures)
     whole = f" ({training.lr:g} for {counted(training.lr_pictures, 'picture')} a step)" if scaled else ""
@@ -96,6 +102,45 @@ def show_plan(prepared: Prepared) -> None:
         _console.print(f"stages  {', '.join(stage.name for stage in staged.stages)}")
 
 
+def _show_channels(prepared: Prepared) -> None:
+    """For pictures of other than three channels with neutral mean and deviation, what their own are."""
+    settings = prepared.config.input
+    if settings.channels == 3 or settings.mean != (0.5,) * settings.channels:
+        return
+    mean, std = channel_statistics(prepared.workshop.train, preprocess(settings), settings.max_pixels)
+    own = {"mean": mean.round(4).tolist(), "std": std.clip(1e-4).round(4).tolist()}
+    sets = " ".join(f"--set 'input.{name}={values}'" for name, values in own.items())
+    _console.print(f"channels  mean and deviation are neutral; those of the pictures: {sets}", soft_wrap=True)
+
+
+def _show_transfer(prepared: Prepared) -> None:
+    """What became of each class of the run that this one begins from; the dropped ones in one line."""
+    kept = [row for row in prepared.transferred if row.fate != "dropped"]
+    if not kept:
+        return
+    table = Table("class", "head rows", box=None, pad_edge=False)
+    for row in kept:
+        other = f" (there: {row.before})" if row.before not in ("", row.name) else ""
+        table.add_row(row.name, row.fate + other)
+    _console.print(table)
+    dropped = [row.name for row in prepared.transferred if row.fate == "dropped" and not row.name.startswith("unused ")]
+    if dropped:
+        _console.print(f"dropped  {', '.join(dropped)}", soft_wrap=True)
+
+
+def _show_norms(prepared: Prepared) -> None:
+    """Which norm the backbone has, and why; and which of its layers do not learn."""
+    settings, body = prepared.config.model, prepared.workshop.model.backbone.body
+    kinds = {"frozen": "batch norm, frozen", "group": "group norm, learning", "batch": "batch norm, learning"}
+    kind = kinds[settings.norm] if has_norms(body, settings.norm) else "none to choose in this network"
+    frozen = ", ".join(body.frozen) if body.frozen else "nothing"
+    _console.print(
+        f"norm     {kind} (model.norm={settings.norm})\n"
+        f"frozen   {frozen} (model.frozen_stages={settings.frozen_stages} of {len(body.stages)})",
+        soft_wrap=True,
+    )
+
+
 def _summary(samples: Sequence[Any]) -> str:
     objects, empty = sum(len(s.names) for s in samples), sum(not s.names for s in samples)
     counts = (counted(len(samples), "picture"), counted(objects, "object"), counted(empty, "picture"))
@@ -106,9 +151,7 @@ def _parts(prepared: Prepared) -> Table:
     """For each part of the network: tensors from pretrained weights, parameters that train, parameters that do not."""
     model, report = prepared.workshop.model, prepared.report
     table = Table("part", "pretrained tensors", "left as they were", "training", "frozen", box=None, pad_edge=False)
-    loads = {f"backbone.body.{part}": (loaded, kept) for part, loaded, kept in (report.rows() if report else ())}
-    if report:
-        loads["backbone"] = len(report.loaded), len(report.kept)
+    loads = _loads(model, report) if report else {}
     unknown = ("resumed" if prepared.training.resumed else "-", "-")
     for name, inside in _part_names(model).items():
         parameters = [p for n, p in model.named_parameters() if n.startswith(f"{inside}.")]
@@ -117,7 +160,21 @@ def _parts(prepared: Prepared) -> Table:
         table.add_row(name, str(loaded), str(kept), *(f"{count:,}" for count in counts))
     for name in report.skipped if report else ():
         table.add_row(f"of the file, not used: {name}", style="dim")
+    if report and report.inflated:
+        table.add_row(report.inflated, style="dim")
     return table
+
+
+def _loads(model: Any, report: LoadReport) -> dict[str, tuple[int, int]]:
+    """For each part, tensors that were loaded and left; a C4 head has layers of the network too."""
+    parts = {part: (loaded, kept) for part, loaded, kept in report.rows()}
+    stage = {name for name, _ in model.head.stage.named_children()} if model.head.stage is not None else set()
+    sums = {
+        whole: (sum(parts[part][0] for part in inside), sum(parts[part][1] for part in inside))
+        for whole, inside in (("backbone", parts.keys() - stage), ("head", parts.keys() & stage))
+        if inside
+    }
+    return {f"backbone.body.{part}": counts for part, counts in parts.items()} | sums
 
 
 def _part_names(model: Any) -> dict[str, str]:

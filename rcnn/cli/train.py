@@ -26,6 +26,7 @@ def train(
     train_split: o.TrainSplit = None,
     val_split: o.ValSplit = None,
     backbone_weights: o.BackboneWeights = None,
+    start_from: o.StartFrom = None,
     scheme: o.Scheme = None,
     proposals: o.ProposalsFile = None,
     bad_boxes: o.TrainingBadBoxes = None,
@@ -41,14 +42,20 @@ def train(
     """
     out = out or Path("runs") / (data.stem if data.suffix else data.resolve().name)
     begun = resume and not preset_name  # the same command with --resume behind it serves, and so does --resume alone
-    base = api.stored_config(out) if begun else preset(preset_name or api.DEFAULT_PRESET)
+    base = api.stored_config(out) if begun else _base(preset_name, start_from)
     options = training_options(epochs, batch, lr, precision, seed, workers, compile) | size_options(size)
     options["training.scheme"] = scheme
     config = override(base, config_file, sets or (), options, OPTIONS)
     prepare = {"train_split": train_split, "val_split": val_split, "backbone_weights": backbone_weights}
-    regions = {"proposals": proposals, "search_workers": o.cores()}
+    regions = {"proposals": proposals, "search_workers": o.cores(), "start_from": start_from}
     checks = {"bad_boxes": bad_boxes, "format": data_format, "resume": resume, "overwrite": overwrite}
     return run(data, out, config, device=device, **prepare, **regions, **checks)
+
+
+def _base(preset_name: str | None, start_from: str | None) -> Config:
+    """The settings over which those of the command are laid."""
+    begins = start_from is not None and preset_name is None
+    return api.source_config(str(start_from)) if begins else preset(preset_name or api.DEFAULT_PRESET)
 
 
 def run(data: Path, out: Path, config: Config, **options: object) -> int:

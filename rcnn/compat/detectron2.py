@@ -45,7 +45,7 @@ PREFIX = "detectron2:"
 
 def load_detectron2(name: str, weights: Path | str | None, device: torch.device, bf16: bool = False) -> Detector:
     """The model zoo's detector of that name, with the weights in a file: its `.pkl`, or a `.pth` of one's own."""
-    config = _config_of(name)
+    config = config_named(name)
     if weights is None:
         raise WeightsError(
             f"{PREFIX}{name}: is never downloaded; pass its model_final_....pkl with --weights FILE "
@@ -60,7 +60,7 @@ def load_detectron2(name: str, weights: Path | str | None, device: torch.device,
 
 def from_state(name: str, state: Mapping[str, Tensor]) -> tuple[Method, tuple[str, ...]]:
     """This library's network with the weights of a detectron2 state dict, and the names of its classes."""
-    config = _config_of(name)
+    config = config_named(name)
     try:
         classes = len(state["roi_heads.box_predictor.cls_score.weight"]) - 1
     except KeyError as error:
@@ -133,7 +133,8 @@ def _coco_numbers() -> dict[str, int]:
     return {name: number for number, name in enumerate(names) if name not in ("__background__", "N/A")}
 
 
-def _config_of(name: str) -> Config:
+def config_named(name: str) -> Config:
+    """The settings of detectron2's model of that name; raises WeightsError for a name that is none."""
     if name not in CONFIGS:
         raise WeightsError(f"{PREFIX}{name}: not known; choose among {', '.join(CONFIGS)}")
     return CONFIGS[name]

@@ -1,10 +1,10 @@
 """All settings of a detector and its training: typed, frozen, checked."""
 
 from rcnn.config.augment import AugmentSettings
+from rcnn.config.backbones import BACKBONES, Backbone
 from rcnn.config.input import InputSettings
 from rcnn.config.losses import LossSettings
 from rcnn.config.model import (
-    Backbone,
     DetectionSettings,
     HeadSettings,
     ModelSettings,
@@ -15,6 +15,7 @@ from rcnn.config.section import Section
 from rcnn.config.training import RidgeSettings, SVMSettings, TrainingSettings
 
 __all__ = [
+    "BACKBONES",
     "AugmentSettings",
     "Backbone",
     "Config",

@@ -4,25 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rcnn.config.backbones import Backbone
 from rcnn.config.section import Fraction, Positive, Section
-
-Backbone = Literal[
-    "mobilenet-v2",
-    "mobilenet-v3-large",
-    "mobilenet-v3-large-top",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet50-caffe",
-    "resnet101-caffe",
-    "small",
-    "alexnet",
-    "caffenet",
-    "vgg-m",
-    "vgg16",
-    "zf",
-]
 
 
 class ProposalSettings(Section):
@@ -161,9 +144,9 @@ class ModelSettings(Section):
     method: Literal["rcnn", "sppnet", "fast-rcnn", "faster-rcnn"] = "faster-rcnn"
     """the detector's kind"""
     backbone: Backbone = "mobilenet-v2"
-    """the convolutional network"""
-    neck: Literal["fpn", "none"] = "fpn"
-    """fpn: a feature pyramid over its stages; none: its last map alone"""
+    """the convolutional network: a name that 'rcnn presets --backbones' lists, or timm:NAME"""
+    neck: Literal["fpn", "none", "c4"] = "fpn"
+    """fpn: a feature pyramid over its stages; none: its last map alone; c4: that at stride 16, the rest in the head"""
     image_scales: tuple[Positive, ...] = ()
     """short sides at which the convolutions see a picture, each region where it is nearest 224 x 224"""
     norm: Literal["auto", "frozen", "group", "batch"] = "auto"

@@ -2,7 +2,7 @@
 
 from rcnn.data.check import check_pictures
 from rcnn.data.defects import Finding, OpenedData, Policy, enforce
-from rcnn.data.picture import MAX_PIXELS, picture_size, read_picture, resolve
+from rcnn.data.picture import MAX_PIXELS, picture_size, read_picture, read_pixels, resolve
 from rcnn.data.recognise import Format, open_data
 from rcnn.data.splits import draw_splits, every_sample, samples_of
 from rcnn.data.writing import write_data
@@ -20,6 +20,7 @@ __all__ = [
     "open_data",
     "picture_size",
     "read_picture",
+    "read_pixels",
     "resolve",
     "samples_of",
     "write_data",

@@ -11,17 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from rcnn.data.picture import RGB
 from rcnn.data.raw import Size
-from rcnn.sample import Sample
+from rcnn.sample import Pixels, Sample
 
-View = tuple[RGB, Sample]
-Pixel = UInt8[np.ndarray, "C"]
+View = tuple[Pixels, Sample]
+Pixel = Shaped[np.ndarray, "C"]
 Window = tuple[int, int, int, int]
 """Top, left, height, width, in pixels."""
 SMALLEST_CROP = 16  # pixels a side: torchvision's own rule divides by sides that it has rounded down
@@ -108,7 +107,7 @@ def zoom_out(view: View, size: Size, sides: float, rng: np.random.Generator, gra
     return paste(ground, small, int(top * high), int(left * wide))
 
 
-def paste(ground: RGB, view: View, top: int, left: int) -> View:
+def paste(ground: Pixels, view: View, top: int, left: int) -> View:
     """A view on other ground, which is written to."""
     height, width = shape_of(view)
     ground[top : top + height, left : left + width] = view[0]
@@ -169,7 +168,7 @@ def resized(view: View, size: Size) -> View:
     return _picture(pixels, picture), moved(sample, (0, 0), (size[1] / width, size[0] / height))
 
 
-def recoloured(picture: RGB, ranges: ColourRanges, rng: np.random.Generator) -> RGB:
+def recoloured(picture: Pixels, ranges: ColourRanges, rng: np.random.Generator) -> Pixels:
     """A picture in other colours; the channels of one without red, green and blue change in brightness and contrast."""
     pixels, light = _pixels(picture), (ranges.brightness, ranges.contrast)
     with drawing(rng):
@@ -203,13 +202,21 @@ def fitting(size: Size, room: Size) -> Size:
     return min(height, room[0]), min(width, room[1])
 
 
-def _pixels(picture: RGB) -> Shaped[Tensor, "C H W"]:
+def _pixels(picture: Pixels) -> Shaped[Tensor, "C H W"]:
     """A picture as torchvision's transforms take it; values of more than a byte become numbers from 0 to 1."""
     values = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
-    return values if picture.dtype == np.uint8 else values.float() / np.iinfo(picture.dtype).max
+    return values if picture.dtype == np.uint8 else values.float() / _most(picture)
 
 
-def _picture(pixels: Shaped[Tensor, "C H W"], like: RGB) -> RGB:
+def _picture(pixels: Shaped[Tensor, "C H W"], like: Pixels) -> Pixels:
     """The inverse of `_pixels`, in the type of another picture."""
     values = pixels.permute(1, 2, 0).numpy()
-    return values if like.dtype == np.uint8 else (values * np.iinfo(like.dtype).max).round().astype(like.dtype)
+    if like.dtype == np.uint8:
+        return values
+    wide = values * _most(like)
+    return (wide.round() if np.issubdtype(like.dtype, np.integer) else wide).astype(like.dtype)
+
+
+def _most(picture: Pixels) -> int:
+    """The largest value of a picture's type; 1 for numbers, whose range is the settings' to know."""
+    return np.iinfo(picture.dtype).max if np.issubdtype(picture.dtype, np.integer) else 1

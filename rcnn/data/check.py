@@ -16,7 +16,10 @@ from rcnn.sample import DataSet, Sample
 
 
 def check_pictures(
-    samples: Iterable[Sample], max_pixels: int = MAX_PIXELS, sizes: Mapping[str, Size] | None = None
+    samples: Iterable[Sample],
+    max_pixels: int = MAX_PIXELS,
+    sizes: Mapping[str, Size] | None = None,
+    channels: int = 3,
 ) -> list[Finding]:
     """Decodes every picture to its end, in threads, and reports what is missing, broken or of another size.
 
@@ -28,7 +31,7 @@ def check_pictures(
     unique = {sample.id: sample for sample in samples}.values()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         try:
-            found = pool.map(lambda sample: _check(sample, max_pixels, known.get(sample.id)), unique)
+            found = pool.map(lambda sample: _check(sample, max_pixels, known.get(sample.id), channels), unique)
             return [finding for findings in found for finding in findings]
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the pictures that are left
@@ -70,10 +73,10 @@ def _sound(sample: Sample, findings: dict[str, list[Finding]]) -> Sample:
     return replace(sample, names=names, **rows)
 
 
-def _check(sample: Sample, max_pixels: int, annotated: Size | None) -> list[Finding]:
+def _check(sample: Sample, max_pixels: int, annotated: Size | None, channels: int) -> list[Finding]:
     name = picture_name(sample)
     try:
-        size = _size(sample, max_pixels)
+        size = _size(sample, max_pixels, channels)
     except DataError as error:
         missing = isinstance(sample.picture, Path) and not sample.picture.is_file()
         detail = str(error).removeprefix(f"{name}: ")
@@ -90,10 +93,10 @@ def _check(sample: Sample, max_pixels: int, annotated: Size | None) -> list[Find
     return findings
 
 
-def _size(sample: Sample, max_pixels: int) -> Size:
+def _size(sample: Sample, max_pixels: int, channels: int) -> Size:
     if isinstance(sample.picture, Path):
-        return verify_picture(sample.picture, max_pixels)
-    height, width, _ = resolve(sample.picture, max_pixels).shape
+        return verify_picture(sample.picture, max_pixels, channels)
+    height, width, _ = resolve(sample.picture, max_pixels, channels).shape
     return height, width
 
 

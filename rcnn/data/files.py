@@ -8,6 +8,8 @@ PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jp2"}
     | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
+ARRAY_SUFFIXES = frozenset({".npy"})
+"""Pictures too, where annotations name them; a folder of pictures may hold other arrays."""
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -61,7 +63,7 @@ def plain_name(name: str) -> str:
     """The last part of a path written on any system, without the suffix of a picture."""
     last = PurePosixPath(name.strip().replace("\\", "/")).name
     stem, suffix = os.path.splitext(last)
-    return stem if suffix.lower() in PICTURE_SUFFIXES else last
+    return stem if suffix.lower() in PICTURE_SUFFIXES | ARRAY_SUFFIXES else last
 
 
 class PictureIndex:

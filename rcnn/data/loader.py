@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rcnn.data.augment import Augment, View, moved, shape_of, vary
 from rcnn.data.mosaic import mosaic
-from rcnn.data.picture import MAX_PIXELS, RGB, picture_size, resolve
+from rcnn.data.picture import MAX_PIXELS, picture_size, resolve
 from rcnn.data.preprocess import Preprocess
 from rcnn.data.raw import RawBatch, Size, on_device
 from rcnn.errors import DataError
-from rcnn.sample import Sample
+from rcnn.sample import Pixels, Sample
 from rcnn.structures import Batch, Proposals, Targets, pinned, to_device
 
 
@@ -55,7 +55,7 @@ class TruthBatch:
         return TruthBatch(batch, pinned(self.targets), self.indices)
 
 
-Drawn = tuple[Draw, RGB, Size, Size, Sample]
+Drawn = tuple[Draw, Pixels, Size, Size, Sample]
 """A picture as it was drawn, the size that it shall have on its canvas, the canvas, and its sample in such pixels."""
 
 
@@ -90,7 +90,7 @@ class Samples(Dataset[Drawn]):
     def _view(self, index: int, mirrored: bool) -> View:
         """A picture, or its mirror image, with what is in it."""
         sample = self.samples[index]
-        picture = resolve(sample.picture, self.max_pixels)
+        picture = resolve(sample.picture, self.max_pixels, self.preprocess.channels)
         if not mirrored:
             return picture, sample
         width, proposals = picture.shape[1], sample.proposals
@@ -200,7 +200,7 @@ def size_of(sample: Sample, max_pixels: int = MAX_PIXELS) -> Size:
     """Height and width of a sample's picture, of a file from its header alone."""
     if isinstance(sample.picture, Path):
         return picture_size(sample.picture, max_pixels)
-    height, width, _ = resolve(sample.picture, max_pixels).shape
+    height, width, _ = resolve(sample.picture, max_pixels, channels=None).shape
     return height, width
 
 

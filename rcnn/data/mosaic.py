@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from rcnn.data.augment import Pixel, View, clipped, moved, resized, scaled
-from rcnn.data.picture import RGB
 from rcnn.data.raw import Size
-from rcnn.sample import Sample
+from rcnn.sample import Pixels, Sample
 
 SMALLEST, LARGEST = 0.5, 1.0
 """Each picture's size, times that which it has alone."""
@@ -32,7 +31,7 @@ def mosaic(
     return ground, joined(views[0][1], parts)
 
 
-def _put(ground: RGB, view: View, corner: tuple[int, int], below: bool, right: bool, keep: float) -> Sample:
+def _put(ground: Pixels, view: View, corner: tuple[int, int], below: bool, right: bool, keep: float) -> Sample:
     """Write a view into one quarter of the ground, which meets the others at `corner`; the sample of what is seen."""
     picture, sample = view
     rows = _span(corner[0], ground.shape[0], picture.shape[0], below)

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from rcnn.data.arrays import DTYPES, NUMPY, TIFF, array_shape, read_array
 from rcnn.errors import DataError
-from rcnn.sample import Picture
+from rcnn.sample import Picture, Pixels
 
 RGB = UInt8[np.ndarray, "H W 3"]
 
@@ -52,12 +53,22 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> RGB:
 
 def picture_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Height and width as shown, from the header alone; raises DataError like `read_picture`."""
-    with _opened(path, max_pixels) as image:
-        return _shown_size(image)
+    if path.suffix.lower() in NUMPY:
+        return _array_size(path, max_pixels)
+    try:
+        with _opened(path, max_pixels) as image:
+            return _shown_size(image)
+    except DataError:
+        if not _is_deep_tiff(path):
+            raise
+        return _array_size(path, max_pixels)
 
 
-def verify_picture(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Height and width as shown, once the whole file has been decoded; raises DataError like `read_picture`."""
+def verify_picture(path: Path, max_pixels: int = MAX_PIXELS, channels: int = 3) -> tuple[int, int]:
+    """Height and width as shown, once the whole file has been decoded; raises DataError like `read_pixels`."""
+    if channels != 3 or path.suffix.lower() in NUMPY:
+        height, width, _ = read_pixels(path, channels, max_pixels).shape
+        return height, width
     with _opened(path, max_pixels) as image:
         size = _shown_size(image)
         image.draft("L", (1, 1))  # JPEG: an eighth of the size and no colour, yet every byte is read
@@ -65,17 +76,82 @@ def verify_picture(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         return size
 
 
-def resolve(picture: Picture, max_pixels: int = MAX_PIXELS) -> RGB:
-    """The RGB array of a sample's picture: read, called for, or as it is; raises DataError if it is none."""
+def read_pixels(path: Path, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """The picture in a file as an array of so many channels, of the values that the file has.
+
+    Three channels of a picture file are read by `read_picture`, in 8 bits. NumPy's files hold any number, and so does
+    TIFF. Of other files 1 channel is gray, of 8 or 16 bits, 2 are gray and alpha, 4 RGB and alpha. Raises DataError on
+    a file of other channels, and like `read_picture`.
+    """
+    suffix = path.suffix.lower()
+    if suffix in NUMPY or (suffix in TIFF and channels not in (1, 3)):
+        return _of_channels(_read_array(path, max_pixels), str(path), channels)
+    try:
+        return read_picture(path, max_pixels) if channels == 3 else _read_bands(path, channels, max_pixels)
+    except DataError:
+        if not _is_deep_tiff(path):
+            raise
+        return _of_channels(_read_array(path, max_pixels), str(path), channels)
+
+
+def resolve(picture: Picture, max_pixels: int = MAX_PIXELS, channels: int | None = 3) -> Pixels:
+    """The array of a sample's picture: read, called for, or as it is; raises DataError if it is none.
+
+    It has so many `channels`; with None an array that is given may have any number.
+    """
     if isinstance(picture, str | Path):
-        return read_picture(Path(picture), max_pixels)
+        return read_pixels(Path(picture), channels or 3, max_pixels)
     array = picture() if callable(picture) else picture
-    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+    if not isinstance(array, np.ndarray) or array.dtype not in DTYPES or array.ndim != 3:
         form = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise DataError(f"a sample's picture is {form}; give an RGB array of uint8, (height, width, 3)")
+        wanted = (
+            "an RGB array of uint8 (or uint16, float32)" if channels == 3 else "an array of uint8, uint16 or float32"
+        )
+        raise DataError(f"a sample's picture is {form}; give {wanted}, (height, width, {channels or 'channels'})")
     height, width, _ = array.shape
     _check_size(f"a sample's picture of {height}x{width}", height * width, max_pixels)
+    return _of_channels(array, "a sample's picture", channels)
+
+
+def _of_channels(array: Pixels, what: str, channels: int | None) -> Pixels:
+    """The array, if it has so many channels."""
+    if channels not in (None, array.shape[2]):
+        raise DataError(
+            f"{what}: has {array.shape[2]} channels, and {channels} are expected; "
+            f"convert it, or pass --set input.channels={array.shape[2]}"
+        )
     return array
+
+
+def _array_size(path: Path, max_pixels: int) -> tuple[int, int]:
+    height, width, _ = array_shape(path)
+    _check_size(str(path), height * width, max_pixels)
+    return height, width
+
+
+def _is_deep_tiff(path: Path) -> bool:
+    """Whether a file that Pillow does not read is a TIFF of several channels."""
+    try:
+        return path.suffix.lower() in TIFF and array_shape(path)[2] > 1
+    except DataError:
+        return False
+
+
+def _read_array(path: Path, max_pixels: int) -> Pixels:
+    _array_size(path, max_pixels)  # before any of it is read
+    return read_array(path)
+
+
+def _read_bands(path: Path, channels: int, max_pixels: int) -> Pixels:
+    """A picture file as gray, gray and alpha, or RGB and alpha; colours become gray where one channel is wanted."""
+    with _opened(path, max_pixels) as image:
+        turn = _TURNS[1 if image.format == "TIFF" else _orientation(image)]
+        if channels == 1:
+            deep = image.mode.startswith("I")  # 16 bits, whatever Pillow keeps them in
+            array = np.asarray(image).astype(np.uint16) if deep else np.asarray(image.convert("L"))
+        else:
+            array = np.asarray(image)
+    return _of_channels(np.ascontiguousarray(turn(array.reshape(*array.shape[:2], -1))), str(path), channels)
 
 
 @contextmanager

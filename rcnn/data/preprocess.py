@@ -7,12 +7,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from PIL import Image
 from torch import Tensor
 
-from rcnn.data.raw import RawBatch, Size
+from rcnn.data.raw import Limits, RawBatch, Size, normalised
 from rcnn.data.resize import resize
+from rcnn.errors import DataError
 from rcnn.structures import Batch
 
 Bucket = Literal["coarse", "exact32", "exact"]
@@ -26,15 +27,23 @@ class Preprocess:
     The canvas follows from the picture's size and these settings alone. `exact`: the resized picture's sides
     (detectron2's for one picture without a pyramid); `exact32`: rounded up to 32 (torchvision's for one picture).
     `coarse`: five canvases in all, so that most pictures of a data set share one and graphs are few. `resize` is
-    torchvision's (`bilinear`) or detectron2's (`pillow`), each with its own rounding of the sides.
+    torchvision's (`bilinear`) or detectron2's (`pillow`), each with its own rounding of the sides. `mean` and
+    `std` have one number for each channel of a picture.
     """
 
     short: int = 800
     long: int = 1333
     bucket: Bucket = "coarse"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
     resize: Resize = "bilinear"
+    limits: Limits | None = None
+    """The values that are 0 and 1 to the network; without them 0..255 of 8 bits and 0..65535 of 16."""
+
+    @property
+    def channels(self) -> int:
+        """Of a picture."""
+        return len(self.mean)
 
     def resized(self, size: Size, short: int | None = None) -> Size:
         """The size of a picture of `size` after resizing, for another short side if given."""
@@ -57,38 +66,64 @@ class Preprocess:
         return height, width
 
     def lay_out(
-        self, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size], canvas: Size, count: int
+        self, pictures: Sequence[Shaped[np.ndarray, "_ _ C"]], sizes: Sequence[Size], canvas: Size, count: int
     ) -> Batch:
         """A batch of `count` places: first the pictures, each at its size and normalised, then pictures of weight 0.
 
-        Channels last, which is what the processors' convolutions want; written once, where it is read.
+        Channels last, which is what the processors' convolutions want; written once, where it is read. Raises
+        DataError for a float picture whose range nobody told.
         """
-        images = torch.empty(count, *canvas, 3)
+        images = torch.empty(count, *canvas, self.channels)
         for place, (picture, size) in enumerate(zip(pictures, sizes, strict=True)):
-            resize(self._shrunk(picture, size), size, self._levels(), images[place].numpy())
+            if self._is_usual(picture):
+                resize(self._shrunk(picture, size), size, self._levels(), images[place].numpy())
+            else:
+                self._place(picture, size, images[place])
         images[len(pictures) :] = 0
         return _batch(images.permute(0, 3, 1, 2), pictures, sizes)
 
     def pack(
-        self, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size], canvas: Size, count: int
+        self, pictures: Sequence[Shaped[np.ndarray, "_ _ C"]], sizes: Sequence[Size], canvas: Size, count: int
     ) -> RawBatch:
         """The same batch with its pictures as they are, to be laid out on another device."""
         shrunk = (self._shrunk(picture, size) for picture, size in zip(pictures, sizes, strict=True))
         raw = tuple(torch.from_numpy(np.require(picture, requirements=("C", "W"))) for picture in shrunk)
-        rest = _batch(torch.zeros(count, 3, 0, 0), pictures, sizes)
-        return RawBatch(raw, tuple(sizes), canvas, self.mean, self.std, rest)
+        rest = _batch(torch.zeros(count, self.channels, 0, 0), pictures, sizes)
+        limits = tuple(self.limits_of(picture) for picture in pictures)
+        return RawBatch(raw, tuple(sizes), canvas, self.mean, self.std, limits, rest)
 
-    def _shrunk(self, picture: UInt8[np.ndarray, "_ _ 3"], size: Size) -> UInt8[np.ndarray, "_ _ 3"]:
+    def limits_of(self, picture: Shaped[np.ndarray, "_ _ C"]) -> Limits:
+        """The values of a picture that are 0 and 1 to the network; raises DataError where nobody told."""
+        if self.limits is not None:
+            return self.limits
+        if picture.dtype not in (np.uint8, np.uint16):
+            raise DataError("a picture of float values: no range is known; say it as input.range=[0, 1]")
+        return 0.0, 255.0 if picture.dtype == np.uint8 else 65535.0
+
+    def _place(self, picture: Shaped[np.ndarray, "_ _ C"], size: Size, canvas: Float[Tensor, "H W C"]) -> None:
+        """Write a picture of any channels and bits into the upper left corner of a canvas, and zero beyond."""
+        canvas.zero_()
+        pixels = torch.from_numpy(np.ascontiguousarray(picture))
+        shown = normalised(pixels, size, self.limits_of(picture), self.mean, self.std)
+        canvas[: size[0], : size[1]] = shown.permute(1, 2, 0)
+
+    def _is_usual(self, picture: Shaped[np.ndarray, "_ _ C"]) -> bool:
+        """Whether a picture is RGB of 8 bits, which a table turns into the network's numbers."""
+        return picture.dtype == np.uint8 and self.channels == 3 and self.limits is None
+
+    def _shrunk(self, picture: Shaped[np.ndarray, "_ _ C"], size: Size) -> Shaped[np.ndarray, "_ _ C"]:
         """The picture itself, or already at its new size where Pillow resizes: in bytes, before it is normalised."""
-        if self.resize == "bilinear":
+        if self.resize == "bilinear" or not self._is_usual(picture):
             return picture
         image = Image.fromarray(np.ascontiguousarray(picture))
         return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
 
-    def gray(self, picture: UInt8[np.ndarray, "_ _ C"]) -> UInt8[np.ndarray, "C"]:
+    def gray(self, picture: Shaped[np.ndarray, "_ _ C"]) -> Shaped[np.ndarray, "C"]:
         """The pixel that is nearest to zero for the network, in the values of a picture."""
-        mean = np.resize(np.array(self.mean), picture.shape[2])
-        return np.round(mean * np.iinfo(picture.dtype).max).astype(picture.dtype)
+        low, high = self.limits_of(picture)
+        values = low + np.array(self.mean) * (high - low)
+        whole = np.issubdtype(picture.dtype, np.integer)
+        return (np.round(values) if whole else values).astype(picture.dtype)
 
     def _levels(self) -> Float[np.ndarray, "256 3"]:
         """What the 256 levels of red, green and blue are to the network."""
@@ -97,7 +132,7 @@ class Preprocess:
 
 
 def _batch(
-    images: Float[Tensor, "B 3 H W"], pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size]
+    images: Float[Tensor, "B C H W"], pictures: Sequence[Shaped[np.ndarray, "_ _ C"]], sizes: Sequence[Size]
 ) -> Batch:
     """Images with the sizes of the pictures in the first places; the others count nothing."""
     count = len(images)

@@ -10,7 +10,15 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from rcnn.data.defects import DefectError, Finding, OpenedData, Size
-from rcnn.data.files import CLASSES, PICTURE_SUFFIXES, PictureIndex, child, files_under, listed_names
+from rcnn.data.files import (
+    ARRAY_SUFFIXES,
+    CLASSES,
+    PICTURE_SUFFIXES,
+    PictureIndex,
+    child,
+    files_under,
+    listed_names,
+)
 from rcnn.data.objects import Box, Frame, TrueObject, make_sample, numbers, show
 from rcnn.data.voc_splits import split_up
 from rcnn.errors import DataError
@@ -89,7 +97,7 @@ def devkit(path: Path) -> Path:
 
 
 def _pictures(root: Path) -> list[Path]:
-    pictures = files_under(child(root, "JPEGImages") or root, PICTURE_SUFFIXES)
+    pictures = files_under(child(root, "JPEGImages") or root, PICTURE_SUFFIXES | ARRAY_SUFFIXES)
     return [picture for picture in pictures if _MASKS.isdisjoint(picture.parts)]
 
 

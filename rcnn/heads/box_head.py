@@ -1,6 +1,7 @@
 """From pooled features to class scores and box deltas (Fast R-CNN, section 2)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -8,6 +9,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rcnn.boxes import Weights
+
+
+@dataclass(frozen=True)
+class RegionStage:
+    """The last stage of a network, which each pooled region goes through by itself: a head of the C4 kind.
+
+    `channels` come out of its `layers`, on a grid of 1 / `stride` of the cells a side, rounded up.
+    """
+
+    layers: nn.Sequential
+    channels: int
+    stride: int
+
 
 Scored = tuple[Float[Tensor, "N K"], Float[Tensor, "N K 4"]]
 
@@ -17,8 +31,11 @@ class BoxHead(nn.Module):
 
     `fc6` takes the features of a region cell by cell, channels last, which is how the pooling operators lay them out:
     flattening copies nothing. With `average` it takes their mean over the cells instead, as the classifiers of
-    ResNets and MobileNets do. `weights` are what the targets of the regression are multiplied with;
-    `measured` says that they will be normalised by mean and deviation instead, which are then the model's to keep.
+    ResNets and MobileNets do. `stage` is the last part of a network that was cut in two, through which regions
+    go first; `channels` and `cells` are then what comes out of it.
+
+    `weights` are what the targets of the regression are multiplied with; `measured` says that they will be normalised
+    by mean and deviation instead, which are then the model's to keep.
     """
 
     box_mean: Tensor
@@ -37,8 +54,10 @@ class BoxHead(nn.Module):
         weights: Weights = (10.0, 10.0, 5.0, 5.0),
         measured: bool = False,
         small_start: bool = False,
+        stage: nn.Sequential | None = None,
     ) -> None:
         super().__init__()
+        self.stage = stage
         self.convs = nn.Sequential(*(_convolution(channels, norm) for _ in range(convs)))
         self.average = average
         self.dropout = nn.Dropout(dropout)
@@ -57,7 +76,7 @@ class BoxHead(nn.Module):
 
     def vectors(self, pooled: Float[Tensor, "N C h w"]) -> Float[Tensor, "N D"]:
         """What the siblings, and support vector machines, read: fc7, or whatever comes last."""
-        x = self.convs(pooled)
+        x = self.convs(pooled if self.stage is None else self.stage(pooled))
         x = x.mean((2, 3)) if self.average else flat(x)
         for layer in self.layers.values():
             x = self.dropout(F.relu(layer(x)))

@@ -4,12 +4,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from rcnn.data.shown import as_shown
 from rcnn.errors import DataError
-from rcnn.sample import Sample
+from rcnn.sample import Pixels, Sample
 from rcnn.structures import Detections
 
 Colour = tuple[int, int, int]
@@ -39,10 +38,8 @@ class Tag:
     box: Rectangle
 
 
-def draw(
-    picture: UInt8[np.ndarray, "H W 3"], detections: Detections, truth: Sample | None = None, scale: float = 1.0
-) -> Image.Image:
-    """The picture, enlarged `scale` times, with a box and "name score" for each detection.
+def draw(picture: Pixels, detections: Detections, truth: Sample | None = None, scale: float = 1.0) -> Image.Image:
+    """The picture as `as_shown` has it, enlarged `scale` times, with a box and "name score" for each detection.
 
     Lines and letters grow with the picture. A class always has the same colour. The boxes of `truth`, in pixels of
     `picture` as the detections are, become thin dashes of white and black. A letter that Pillow's own font lacks
@@ -53,7 +50,7 @@ def draw(
 
 
 def draw_objects(
-    picture: UInt8[np.ndarray, "H W 3"],
+    picture: Pixels,
     names: Sequence[str],
     labels: Sequence[int],
     boxes: Sequence[Sequence[float]],
@@ -66,8 +63,8 @@ def draw_objects(
     return _drawn(image, tags, [], scale)
 
 
-def _enlarged(picture: UInt8[np.ndarray, "H W 3"], scale: float) -> Image.Image:
-    image = Image.fromarray(picture)
+def _enlarged(picture: Pixels, scale: float) -> Image.Image:
+    image = Image.fromarray(as_shown(picture))
     if scale == 1:
         return image
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

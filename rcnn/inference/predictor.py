@@ -23,11 +23,11 @@ from rcnn.methods import Method
 from rcnn.methods.stages import Stages, stages
 from rcnn.proposals.generate import find
 from rcnn.proposals.selective_search import Mode
-from rcnn.sample import Picture, Sample
+from rcnn.sample import Picture, Pixels, Sample
 from rcnn.structures import Batch, Detections, PaddedDetections, to_device, unpad
 
 Source = Picture | Sample
-"""A file, an RGB array of height x width x 3, a function that makes one, or a sample, which may bring proposals."""
+"""A file, an array of height x width x channels, a function that makes one, or a sample, which may bring proposals."""
 
 
 _NO_REGIONS = np.zeros((0, 4), np.float32)
@@ -50,7 +50,7 @@ class Proposer:
 class _Input:
     """A picture that is read, and the regions that came with it or were found; none where the method needs none."""
 
-    rgb: UInt8[np.ndarray, "H W 3"]
+    rgb: Pixels
     regions: Float[np.ndarray, "P 4"]
 
     @property
@@ -179,7 +179,7 @@ class Detector:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return self.model(batch)
 
-    def batch_of(self, picture: UInt8[np.ndarray, "H W 3"], regions: Float[np.ndarray, "P 4"] | None = None) -> Batch:
+    def batch_of(self, picture: Pixels, regions: Float[np.ndarray, "P 4"] | None = None) -> Batch:
         """A picture by itself as the network takes it, with regions in its own pixels where the method needs some."""
         one = _Input(picture, _NO_REGIONS if regions is None else regions)
         return self._lay_out([one], self.preprocess.canvas(self.preprocess.resized(one.size)), 1)
@@ -188,7 +188,7 @@ class Detector:
         """The picture, and regions in its pixels for a method that needs some."""
         picture = source.picture if isinstance(source, Sample) else source
         try:
-            rgb = resolve(Path(picture) if isinstance(picture, str) else picture, self.max_pixels)
+            rgb = resolve(picture, self.max_pixels, self.preprocess.channels)
         except DataError as error:
             return error
         if self.proposer is None:

@@ -61,7 +61,7 @@ def predict_tiled(
     Raises DataError at a picture that cannot be read.
     """
     for picture in pictures:
-        rgb = resolve(picture, detector.max_pixels)
+        rgb = resolve(picture, detector.max_pixels, detector.preprocess.channels)
         size = rgb.shape[0], rgb.shape[1]
         windows = tiles.windows(size)
         looks = windows + [(0, 0, size[1], size[0])] * (tiles.whole and len(windows) > 1)

@@ -36,7 +36,7 @@ def predict_views(
     """
     detectors = [at_size(detector, short) for short in views.shorts] or [detector]
     for picture in pictures:
-        rgb = resolve(picture, detector.max_pixels)
+        rgb = resolve(picture, detector.max_pixels, detector.preprocess.channels)
         looks = [rgb, np.ascontiguousarray(rgb[:, ::-1])][: 1 + views.flip]
         found: list[Detections] = []
         for one in detectors:

@@ -42,7 +42,7 @@ class FasterRCNN(nn.Module):
         """The same network with other limits on its proposals."""
         return FasterRCNN(self.backbone, self.rpn, self.pool, self.head, limits, self.postprocess)
 
-    def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+    def features(self, images: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """What all regions of a picture share, and the network that proposes them too: the convolutions."""
         return self.backbone(images)
 

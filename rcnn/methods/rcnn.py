@@ -52,7 +52,7 @@ class RCNN(nn.Module):
         )
         return scores, deltas
 
-    def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+    def features(self, images: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """What all regions of a picture share: the picture itself."""
         return [images]
 

@@ -26,7 +26,7 @@ class SPPnet(nn.Module):
         scores, deltas = self.head.predict(self.describe(features, batch.regions.boxes))
         return self.postprocess(batch.regions, scores, deltas, batch)
 
-    def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+    def features(self, images: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """What all regions of a picture share: the convolutions, at one scale or several."""
         return self.backbone(images)
 

@@ -9,6 +9,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "faster-rcnn-mobilenet-fpn": modern.faster_rcnn_mobilenet_fpn,
     "faster-rcnn-r18-fpn": modern.faster_rcnn_r18_fpn,
     "faster-rcnn-r50-fpn": modern.faster_rcnn_r50_fpn,
+    "faster-rcnn-r50-c4": modern.faster_rcnn_r50_c4,
     "fast-rcnn-mobilenet-fpn": modern.fast_rcnn_mobilenet_fpn,
     "sppnet-mobilenet": modern.sppnet_mobilenet,
     "rcnn-mobilenet": modern.rcnn_mobilenet,

@@ -36,6 +36,21 @@ def faster_rcnn_r50_fpn() -> Config:
     return Config(model=ModelSettings(backbone="resnet50", frozen_stages=1))
 
 
+def faster_rcnn_r50_c4() -> Config:
+    """ResNet-50 cut after its fourth stage, the fifth as head (C4): the form of the paper on residual networks."""
+    return Config(
+        model=ModelSettings(
+            backbone="resnet50",
+            neck="c4",
+            frozen_stages=1,
+            rpn=RPNSettings(
+                anchor_sizes=((32, 64, 128, 256, 512),), before=6000, train_before=12000, after=1000, train_after=2000
+            ),
+            head=HeadSettings(pool=14, aligned=True, average=True, widths=()),
+        ),
+    )
+
+
 def fast_rcnn_mobilenet_fpn() -> Config:
     """Fast R-CNN on MobileNetV2 with FPN and selective search: the default without its RPN."""
     return Config(

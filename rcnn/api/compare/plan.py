@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
 
 from rcnn.api.compare.record import Settings
 from rcnn.api.data import Data
@@ -11,7 +10,7 @@ from rcnn.api.loading import Precision, config_of
 from rcnn.backbones.classifier import FULLY_CONNECTED
 from rcnn.backbones.networks import WEIGHTS
 from rcnn.backbones.weights import read_state
-from rcnn.config import Backbone, Config
+from rcnn.config import BACKBONES, Config
 from rcnn.data import Format, Policy
 from rcnn.errors import ConfigError, WeightsError
 from rcnn.presets.overrides import OPTIONS, override, preset
@@ -156,8 +155,8 @@ def _check_names(asked: Asked) -> None:
 
 def _check_backbone(asked: Asked) -> None:
     name, weights = asked.backbone, asked.backbone_weights
-    if name not in get_args(Backbone):
-        raise ConfigError(f"--backbone {name}: no such network; choose of {', '.join(get_args(Backbone))}")
+    if name not in BACKBONES:
+        raise ConfigError(f"--backbone {name}: no such network; choose of {', '.join(BACKBONES)}")
     if set(asked.methods) <= set(asked.given):
         return
     if weights is None and name not in WEIGHTS:

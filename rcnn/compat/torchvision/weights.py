@@ -64,7 +64,7 @@ WEIGHTS = {
 
 def load_torchvision(name: str, weights: Path | str | None, device: torch.device, bf16: bool = False) -> Detector:
     """Torchvision's model of that name, with its COCO weights or the state dict in the file `weights`."""
-    config, state = _config_of(name), _state(name, weights)
+    config, state = config_named(name), _state(name, weights)
     model, class_names = from_state(name, state)
     return Detector(model, build.preprocess(config.input), class_names, device, bf16, config.input.max_pixels)
 
@@ -77,7 +77,7 @@ def from_state(name: str, state: Mapping[str, Tensor]) -> tuple[Method, tuple[st
         raise WeightsError(
             f"{name}: the weights are not those of a torchvision Faster R-CNN ({error} is missing); pass its state dict"
         ) from error
-    config = _config_of(name)
+    config = config_named(name)
     norms = {"norm": "batch", "neck_norm": "batch" if config.model.neck_norm == "frozen" else "none"}
     plain = config.model_copy(update={"model": config.model.model_copy(update=norms)})
     model, _ = build.detector(plain, classes)
@@ -130,7 +130,8 @@ def _class_names(name: str, classes: int) -> tuple[str, ...]:
     return tuple(f"unused {n}" if label == "N/A" else label for n, label in enumerate(categories, start=1))
 
 
-def _config_of(name: str) -> Config:
+def config_named(name: str) -> Config:
+    """The settings of torchvision's model of that name; raises WeightsError for a name that is none."""
     if name not in CONFIGS:
         raise WeightsError(f"torchvision:{name}: not known; choose among {', '.join(CONFIGS)}")
     return CONFIGS[name]
@@ -139,5 +140,5 @@ def _config_of(name: str) -> Config:
 def _state(name: str, weights: Path | str | None) -> Mapping[str, Tensor]:
     if weights is not None:
         return read_state(Path(weights))
-    _config_of(name)
+    config_named(name)
     return fetch(WEIGHTS[name], f"torchvision:{name}", "--weights FILE (in Python weights=FILE)")

@@ -4,7 +4,7 @@ from rcnn.api.compare.pieces import Piece, run_pieces
 from rcnn.api.compare.plan import Plan, Recipe
 from rcnn.api.compare.record import Record
 from rcnn.api.compare.study import Study, accuracy, paired_bars
-from rcnn.backbones.networks import NETWORKS
+from rcnn.backbones.networks import network
 from rcnn.report import papers
 from rcnn.report.compare import Column, Section, Table
 
@@ -13,7 +13,7 @@ METHOD = "fast-rcnn"
 
 def _recipes(plan: Plan) -> dict[int, Recipe]:
     """By frozen stages: all of the backbone, two, one, none."""
-    stages = len(NETWORKS[plan.asked.backbone](None).stages)
+    stages = len(network(plan.asked.backbone).stages)
     frozen = sorted({stages, 2, 1, 0} & set(range(stages + 1)), reverse=True)
     return {n: plan.variant(f"fast-rcnn-frozen-{n}", METHOD, {"model.frozen_stages": n}) for n in frozen}
 
