@@ -12,12 +12,11 @@ from pathlib import Path
 
 import torch
 
-from rcnn.bench.detectron2 import PYRAMID, detector_of, detectron2s, random_state, refuse_missing, shipped
+from rcnn.bench.detectron2 import RANDOM, detector_of, detectron2s, refuse_missing, shipped
 from rcnn.bench.pictures import photo
 from rcnn.bench.predict import SAME, found, share_of
 from rcnn.structures import Detections
 
-MODELS = (PYRAMID,)
 PHOTOS = ((120, 173), (151, 97))
 """Height and width of the pictures; their numbers seed them."""
 SIDES = (160, 267)
@@ -33,8 +32,8 @@ def main() -> None:
     refuse_missing()
     pictures = [photo(*size, seed=seed) for seed, size in enumerate(PHOTOS)]
     stored = {}
-    for name in MODELS:
-        state = random_state(CLASSES, pictures[0], SIDES)
+    for name, random in RANDOM.items():
+        state = random(CLASSES, pictures[0], SIDES)
         expected = detectron2s(shipped(name, state, CPU, SIDES), pictures)
         detector = detector_of(name, state, CPU, sides=SIDES)
         own = [one for picture in pictures for one in found(detector, [picture])]

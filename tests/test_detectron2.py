@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from rcnn import api
-from rcnn.bench.detectron2 import PYRAMID, detector_of, random_state, renamed
+from rcnn.bench.detectron2 import C4, PYRAMID, RANDOM, detector_of
+from rcnn.bench.detectron2_weights import random_state, renamed
 from rcnn.bench.pictures import photo
 from rcnn.bench.predict import found, share_of, untrained
 from rcnn.cli import main
@@ -43,11 +44,12 @@ def as_pickle(state, path):
     return path
 
 
-def test_detectron2s_detections_are_found_here(pictures, state):
-    detector = detector_of(PYRAMID, state, CPU, sides=SIDES)
+@pytest.mark.parametrize("name", RANDOM)
+def test_detectron2s_detections_are_found_here(name, pictures):
+    detector = detector_of(name, RANDOM[name](20, pictures[0], SIDES), CPU, sides=SIDES)
     expected = [
         Detections(rows[:, :4], rows[:, 4], rows[:, 5].long(), ())
-        for rows in map(torch.tensor, json.loads(STORED.read_text("utf-8"))[PYRAMID])
+        for rows in map(torch.tensor, json.loads(STORED.read_text("utf-8"))[name])
     ]
     own = [one for picture in pictures for one in found(detector, [picture])]
     assert share_of(own, expected, least=0.98, pixels=0.01, score=2e-4) >= 0.98
@@ -69,8 +71,10 @@ def test_coco_models_know_coco_s_names_and_numbers(tmp_path):
     assert (detector.class_names[0], detector.category_ids["toothbrush"]) == ("person", 90)
 
 
-def test_every_pyramid_of_the_zoo_is_built_and_nothing_else_fits(state):
+def test_every_model_reads_regions_as_detectron2_does_and_only_its_own_weights_fit(state):
     assert all(config.model.head.aligned and config.model.head.sampling == 0 for config in CONFIGS.values())
+    with pytest.raises(WeightsError, match="do not fit"):
+        detector_of(C4, state, CPU)
     with pytest.raises(WeightsError, match=r"do not fit: .*layer3"):
         detector_of("COCO-Detection/faster_rcnn_R_101_FPN_3x", state, CPU)
 

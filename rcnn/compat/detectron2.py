@@ -33,7 +33,23 @@ def _pyramid(backbone: str) -> Config:
     return Config(input=_INPUT, model=ModelSettings(backbone=backbone, **model))  # type: ignore[arg-type]
 
 
+def _c4(backbone: str) -> Config:
+    # Detectron2 pads nothing where there is no pyramid: a picture's canvas is its own size.
+    rpn = RPNSettings(
+        anchor_grid="detectron2",
+        anchor_sizes=((32, 64, 128, 256, 512),),
+        **{"before": 6000, "train_before": 12000, "train_after": 2000},  # type: ignore[arg-type]
+    )
+    head = HeadSettings(pool=14, sampling=0, aligned=True, average=True, widths=())
+    model = {"rpn": rpn, "head": head, "detections": _DETECTIONS, "norm": "frozen", "frozen_stages": 1}
+    canvas = _INPUT.model_copy(update={"bucket": "exact"})
+    return Config(input=canvas, model=ModelSettings(backbone=backbone, neck="c4", **model))  # type: ignore[arg-type]
+
+
 CONFIGS = {
+    "COCO-Detection/faster_rcnn_R_50_C4_1x": _c4("resnet50-caffe"),
+    "COCO-Detection/faster_rcnn_R_50_C4_3x": _c4("resnet50-caffe"),
+    "COCO-Detection/faster_rcnn_R_101_C4_3x": _c4("resnet101-caffe"),
     "COCO-Detection/faster_rcnn_R_50_FPN_1x": _pyramid("resnet50-caffe"),
     "COCO-Detection/faster_rcnn_R_50_FPN_3x": _pyramid("resnet50-caffe"),
     "COCO-Detection/faster_rcnn_R_101_FPN_3x": _pyramid("resnet101-caffe"),
@@ -87,7 +103,19 @@ def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not name.startswith(("pixel_", "proposal_generator.anchor_generator.")):
             own = _own_name(name)
             renamed[own] = _REORDERED[own](value) if own in _REORDERED else value
-    return renamed
+    return renamed if "head.layers.fc6.weight" in renamed else _by_ratio(renamed)
+
+
+def _by_ratio(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The RPN of one level with anchors ordered by their ratios first, not by their sizes."""
+    sizes, ratios = 5, 3
+    order = torch.arange(sizes * ratios).view(sizes, ratios).T.flatten()
+    changed = dict(state)
+    for layer, each in (("cls_logits", 1), ("bbox_pred", 4)):
+        for kind in ("weight", "bias"):
+            key = f"rpn.head.{layer}.{kind}"
+            changed[key] = state[key].unflatten(0, (-1, each))[order].flatten(0, 1)
+    return changed
 
 
 _REORDERED: dict[str, Callable[[Tensor], Tensor]] = {
@@ -100,6 +128,8 @@ _REORDERED: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 _RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (r"^backbone\.(stem|res\d)\.", r"backbone.bottom_up.\1."),  # without a pyramid there is no word for it
+    (r"^roi_heads\.res5\.", "head.stage.layer4."),
     (r"^backbone\.bottom_up\.stem\.", "backbone.body."),
     (r"^backbone\.bottom_up\.res(\d)\.", lambda found: f"backbone.body.layer{int(found[1]) - 1}."),
     (r"\.shortcut\.norm\.", ".downsample.1."),
