@@ -3,8 +3,10 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,6 +16,7 @@ from rcnn.errors import DataError
 from rcnn.sample import Picture
 
 RGB = UInt8[np.ndarray, "H W 3"]
+Trouble = Literal["missing-picture", "not-a-picture", "truncated-picture", "unreadable-picture"]
 
 MAX_PIXELS = 100_000_000
 """More than any camera of today makes: a larger picture is a mistake, or made to fill the memory."""
@@ -37,6 +40,26 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 _OPENING = Lock()
 
 
+class PictureError(DataError):
+    """A picture that cannot be read; `kind` says why in a word."""
+
+    def __init__(self, message: str, kind: Trouble = "unreadable-picture") -> None:
+        super().__init__(message)
+        self.kind: Trouble = kind
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A picture that has been decoded to its end, though only for a glance."""
+
+    shown: tuple[int, int]
+    """Height and width as it is shown."""
+    stored: tuple[int, int]
+    """Height and width before EXIF turns it."""
+    glance: Image.Image
+    """Upright, gray, and as small as its decoder makes it cheaply: of at least 64 pixels a side where it has them."""
+
+
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> RGB:
     """The picture as it is shown: upright (EXIF), RGB, transparent parts on white, the first frame of several.
 
@@ -56,13 +79,19 @@ def picture_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         return _shown_size(image)
 
 
-def verify_picture(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Height and width as shown, once the whole file has been decoded; raises DataError like `read_picture`."""
+def picture_sizes(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width as shown and as stored, from the header alone; raises DataError like `read_picture`."""
     with _opened(path, max_pixels) as image:
-        size = _shown_size(image)
-        image.draft("L", (1, 1))  # JPEG: an eighth of the size and no colour, yet every byte is read
+        return _shown_size(image), _stored_size(image)
+
+
+def verify_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Verified:
+    """What a picture is, once the whole file has been decoded; raises DataError like `read_picture`."""
+    with _opened(path, max_pixels) as image:
+        shown, stored = _shown_size(image), _stored_size(image)
+        image.draft("L", (64, 64))  # JPEG: down to an eighth of the size and no colour, yet every byte is read
         image.load()
-        return size
+        return Verified(shown, stored, _glance(image))
 
 
 def resolve(picture: Picture, max_pixels: int = MAX_PIXELS) -> RGB:
@@ -90,15 +119,23 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     except DataError:
         raise
     except FileNotFoundError:
-        raise DataError(f"{path}: no such picture; mend the path or remove what refers to it") from None
+        message = f"{path}: no such picture; mend the path or remove what refers to it"
+        raise PictureError(message, "missing-picture") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: not a picture, or none of {', '.join(FORMATS)}; convert or remove it") from None
+        message = f"{path}: not a picture, or none of {', '.join(FORMATS)}; convert or remove it"
+        raise PictureError(message, "not-a-picture") from None
     except Image.DecompressionBombError:
         limit = "over twice PIL.Image.MAX_IMAGE_PIXELS"
         raise DataError(f"{path}: {limit} pixels; scale it down or raise that limit") from None
     except Exception as error:  # a broken file makes decoders raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be decoded ({reason}); save it anew or remove it") from error
+        kind: Trouble = "truncated-picture" if _is_cut_off(error) else "unreadable-picture"
+        raise PictureError(f"{path}: cannot be decoded ({reason}); save it anew or remove it", kind) from error
+
+
+def _is_cut_off(error: Exception) -> bool:
+    """Whether a decoder complains, in the words of any of them, that the file ends too early."""
+    return isinstance(error, EOFError) or any(word in str(error).lower() for word in ("truncated", "end of file"))
 
 
 def _header(path: Path) -> Image.Image:
@@ -125,12 +162,24 @@ def _orientation(image: Image.Image) -> int:
     return orientation if orientation in _TURNS else 1
 
 
-def _shown_size(image: Image.Image) -> tuple[int, int]:
+def _stored_size(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
     if image.format == "TIFF":  # some versions of Pillow have turned this size already, others not
         tags = image.tag_v2  # type: ignore[attr-defined]
         width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
+    return height, width
+
+
+def _shown_size(image: Image.Image) -> tuple[int, int]:
+    height, width = _stored_size(image)
     return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+def _glance(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        image = Image.fromarray(_rgb(image)[:, :, 0])
+    turn = _TURNS[1 if image.format == "TIFF" else _orientation(image)]
+    return Image.fromarray(np.ascontiguousarray(turn(np.asarray(image.convert("L")))))
 
 
 def _rgb(image: Image.Image) -> RGB:
