@@ -71,7 +71,7 @@ class _Places:
     def finding(self, kind: Kind, ids: Sequence[str], what: str) -> Finding:
         """The warning on some pictures, in the name of one that is not learned from, if there is one."""
         first, *others = sorted(ids, key=lambda one: ("train" in self.of_sample[one], one))
-        told = [f"{picture_name(self.samples[one])} ({self._where(one)})" for one in others[:_SHOWN]]
+        told = [f"{one} ({self._where(one)})" for one in others[:_SHOWN]]
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         beside = f": {', '.join(told)}{more}" if others else ""
         detail = f"in {self._where(first)}; {what}{beside}" if others else f"is in {self._where(first)}"
