@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from rcnn import api
-from rcnn.api.checking import Checked
+from rcnn.api.checking import Checked, fixing
 from rcnn.api.checking import check as look
 from rcnn.cli import options as o
-from rcnn.cli.check_tables import show_anchors, show_findings, show_summary
+from rcnn.cli.check_tables import show_anchors, show_findings, show_fixed, show_summary
 from rcnn.cli.train import size_options
 from rcnn.config import Config
 from rcnn.errors import ConfigError
@@ -28,15 +28,13 @@ _console = Console(highlight=False, markup=False, emoji=False)  # class names ma
 
 def check(
     data: o.DataArgument,
-    split: Annotated[
-        str | None, typer.Option(help="Look at this part alone; near-duplicates are then not seen.")
-    ] = None,
+    split: Annotated[str | None, typer.Option(help="Look at this part alone; leaks are then hardly seen.")] = None,
     preset_name: o.PresetName = None,
     run: Annotated[Path | None, typer.Option(metavar="RUN", help="Take sizes and anchors from this run.")] = None,
     size: o.Size = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
     fix: Annotated[
-        Path | None, typer.Option(metavar="OUT", help="Write a repaired copy, and what was done, here.")
+        Path | None, typer.Option(metavar="OUT", help="Write a repaired copy and repairs.json here.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a repaired copy.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Let warnings fail too.")] = False,
@@ -45,15 +43,21 @@ def check(
 ) -> int:
     """Look for what is wrong in a data set, and say what it holds and what anchors can reach.
 
-    The exit status is 1 where training would refuse the data, which is never changed.
+    The exit status is 1 where training would refuse the data, unless --fix has written a copy that it takes. The data
+    itself is never changed.
     """
+    if fix and split:
+        raise ConfigError("--fix and --split: a copy is of the whole data; leave --split out")
     config = chosen_config(run, preset_name, size)
     checked = looked_at(data, data_format, split, config)
     show(checked, str(run or preset_name or api.DEFAULT_PRESET), None if every else LINES)
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         write_text(json_file, json.dumps(checked.to_json(), indent=1, ensure_ascii=False) + "\n")
-    return int(bool(checked.findings if strict else checked.errors))
+    if fix:
+        show_fixed(_console, fixing.fix(checked, fix, data_format, overwrite), LINES)
+    errors = [] if fix else checked.errors
+    return int(bool(errors or (strict and checked.findings)))
 
 
 def chosen_config(run: Path | None, preset_name: str | None, size: int | None) -> Config:

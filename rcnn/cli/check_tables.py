@@ -6,6 +6,7 @@ from itertools import groupby
 from rich.console import Console
 
 from rcnn.api.checking.audit import Audit, Recall
+from rcnn.api.checking.fixing import FILE, Fixed
 from rcnn.api.checking.kinds import MEANING
 from rcnn.api.checking.summary import Quantiles, Summary
 from rcnn.cli.tables import flowed, show_table
@@ -14,6 +15,10 @@ from rcnn.report.words import counted
 
 BAR = 40
 """Characters of the longest bar."""
+_LEVELS = {
+    "error": ("red", "training refuses the data, or goes without them (--bad-boxes drop)"),
+    "warning": ("yellow", "training goes on"),
+}
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
@@ -21,13 +26,9 @@ def show_findings(console: Console, findings: Sequence[Finding], lines: int | No
     """Errors, then warnings; of each kind at most so many `lines`."""
     if not findings:
         console.print("nothing is wrong", style="green")
-    words = {
-        "error": ("red", "training refuses the data, or goes without them (--bad-boxes drop)"),
-        "warning": ("yellow", "training goes on"),
-    }
     for level, of_level in groupby(findings, key=lambda finding: finding.level):
         group = list(of_level)
-        style, consequence = words[level]
+        style, consequence = _LEVELS[level]
         console.print(f"\n{counted(len(group), level)}: {consequence}", style=f"bold {style}", soft_wrap=True)
         for kind, of_kind in groupby(group, key=lambda finding: finding.kind):
             same = list(of_kind)
@@ -68,10 +69,8 @@ def _show_shapes(console: Console, summary: Summary) -> None:
     console.print()
     most = max(summary.octaves.values())
     for side, count in summary.octaves.items():
-        console.print(
-            f"  side {'under' if side == 8 else f'{side // 2:>5,} to'} {side:>5,}  {_bar(count / most)} {count:,}",
-            soft_wrap=True,
-        )
+        first = "   under" if side == 8 else f"{side // 2:>5,} to"
+        console.print(f"  {first} {side:>5,}  {_bar(count / most)} {count:,}", soft_wrap=True)
     total = max(1, sum(summary.sizes.values()))
     parts = (f"{name} {count:,} ({count / total:.0%})" for name, count in summary.sizes.items())
     console.print("\n".join(flowed(("by COCO's bounds:", *parts), console.width)))
@@ -80,11 +79,8 @@ def _show_shapes(console: Console, summary: Summary) -> None:
 def show_anchors(console: Console, audit: Audit, name: str, most: int | None) -> None:
     """The part of objects that anchors reach, beside what better ones would."""
     better = audit.proposed
-    console.print(
-        f"\nanchors of {name}: the part of objects that the best one overlaps by so much IoU, untrained",
-        style="bold",
-        soft_wrap=True,
-    )
+    title = f"anchors of {name}, before any training: the part of objects that the best one overlaps by such an IoU"
+    console.print(f"\n{title}", style="bold", soft_wrap=True)
     marks = (f"{audit.positive_iou:g}", "0.5")
     heads = ["", "objects", *marks, "mean IoU"] + ([f"proposed {mark}" for mark in marks] if better else [])
     rows = [_recall_row("all", audit.all, better and better.all)]
@@ -96,6 +92,21 @@ def show_anchors(console: Console, audit: Audit, name: str, most: int | None) ->
     if better:
         words = " ".join(f"--set {setting}" for setting in better.settings)
         console.print(f"these reach more, at the same cost:\n  {words}", soft_wrap=True)
+
+
+def show_fixed(console: Console, fixed: Fixed, lines: int) -> None:
+    """Where the repaired copy is, and what could not be repaired."""
+    out, left = fixed.written.out, counted(len(fixed.open), "warning")
+    holds = f"{counted(fixed.written.pictures, 'picture')}, {counted(fixed.written.objects, 'box', 'boxes')}"
+    console.print(f"\n{out}: {holds}; what was done is in {out / FILE}", style="bold", soft_wrap=True)
+    told = f"{len(fixed.repairs)} mended, {len(fixed.lost)} left out because nothing can mend them, {left} for you to judge"
+    console.print(f"  {told}", soft_wrap=True)
+    for repair in fixed.lost[:lines]:
+        console.print(f"    {repair.action}: {repair.finding}", soft_wrap=True)
+    if len(fixed.lost) > lines:
+        console.print(f"    ... and {len(fixed.lost) - lines} more", style="dim")
+    for note in fixed.written.notes:
+        console.print(f"  note: {note}", soft_wrap=True)
 
 
 def _recall_row(name: str, now: Recall, then: Recall | None) -> tuple[str, ...]:

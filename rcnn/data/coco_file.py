@@ -180,12 +180,7 @@ def _object(annotation: Entry, names: Mapping[int, str]) -> TrueObject:
     if box[2] == 0 or box[3] == 0:
         raise DefectError("no-area", f"box {show(written)} (x, y, width, height) has no area", name)
     area, crowd = _area(annotation.get("area")), bool(annotation.get("iscrowd"))
-    x1, y1, x2, y2 = from_coco(box)
-    ordered = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
-    found = TrueObject(name, ordered, written, bool(annotation.get("difficult")), crowd, area)
-    if ordered != (x1, y1, x2, y2):
-        raise DefectError("inverted", f"box {show(written)} (x, y, width, height) has a negative side", name, found)
-    return found
+    return TrueObject(name, from_coco(box), written, bool(annotation.get("difficult")), crowd, area)
 
 
 def _area(value: object) -> float | None:

@@ -19,6 +19,8 @@ Box = tuple[float, float, float, float]
 ROUNDING = 0.5
 """Pixels by which a box may reach outside unmentioned: what rounded coordinates amount to."""
 
+INVERTED = "has its corners in the wrong order"
+
 LEAST_SIDE = 0.01
 """Pixels: a thinner box may lose its area when its corners become 32-bit floats."""
 
@@ -71,7 +73,14 @@ class Frame:
         self._is_true = False
 
     def fit(self, found: TrueObject) -> tuple[Box, float]:
-        """The box cut at the edges, and by how many pixels; raises DefectError if nothing is left."""
+        """The box cut at the edges, and by how many pixels; raises DefectError if nothing is left.
+
+        Corners in the wrong order are a defect that can be mended.
+        """
+        x1, y1, x2, y2 = found.box
+        if x1 > x2 or y1 > y2:
+            mended = replace(found, box=(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)))
+            raise DefectError("inverted", f"box {show(found.written)} {INVERTED}", found.name, mended)
         if _is_flat(found.box):
             raise DefectError("no-area", f"box {show(found.written)} has no area", found.name)
         if not self._is_true and (self._size is None or _cut(found.box, self._size)[1]):

@@ -58,6 +58,8 @@ class Verified:
     """Height and width before EXIF turns it."""
     glance: Image.Image
     """Upright, gray, and as small as its decoder makes it cheaply: of at least 64 pixels a side where it has them."""
+    upright: bool = True
+    """Whether it is stored as it is shown, with no turn or mirroring that EXIF tells."""
 
 
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> RGB:
@@ -88,10 +90,10 @@ def picture_sizes(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, 
 def verify_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Verified:
     """What a picture is, once the whole file has been decoded; raises DataError like `read_picture`."""
     with _opened(path, max_pixels) as image:
-        shown, stored = _shown_size(image), _stored_size(image)
+        shown, stored, upright = _shown_size(image), _stored_size(image), _orientation(image) == 1
         image.draft("L", (64, 64))  # JPEG: down to an eighth of the size and no colour, yet every byte is read
         image.load()
-        return Verified(shown, stored, _glance(image))
+        return Verified(shown, stored, _glance(image), upright)
 
 
 def resolve(picture: Picture, max_pixels: int = MAX_PIXELS) -> RGB:

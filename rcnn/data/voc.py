@@ -19,7 +19,7 @@ from rcnn.data.files import (
     listed_names,
     told_otherwise,
 )
-from rcnn.data.objects import Box, Frame, TrueObject, make_sample, numbers, show
+from rcnn.data.objects import INVERTED, Box, Frame, TrueObject, make_sample, numbers, show
 from rcnn.data.places import leads_out
 from rcnn.data.voc_splits import split_up
 from rcnn.errors import DataError
@@ -217,5 +217,5 @@ def _object(element: Element) -> TrueObject:
     ordered = min(xmin, xmax), min(ymin, ymax), max(xmin, xmax), max(ymin, ymax)
     found = TrueObject(name, from_voc(ordered), written, difficult=difficult)
     if ordered != (xmin, ymin, xmax, ymax):
-        raise DefectError("inverted", f"box {show(written)} has its corners in the wrong order", name, found)
+        raise DefectError("inverted", f"box {show(written)} {INVERTED}", name, found)
     return found

@@ -33,8 +33,9 @@ def better_anchors(reach: Reach, shapes: Shapes, threshold: float, seed: int = 0
     """Sizes and ratios that reach more objects, found by trying larger and smaller ones in turn.
 
     What is raised is the part of objects reached at `threshold` and at IoU 0.5, and their mean IoU: a third of the
-    weight goes to objects, one to classes and one to octaves of size, each as much as another. The search begins at the present anchors and at such as the objects' own sizes
-    and ratios suggest (k-means), and ends at whole pixels and hundredths.
+    weight goes to objects, one to classes and one to octaves of size, each as much as another. The search begins at
+    the present anchors and at such as the objects' own sizes and ratios suggest (k-means), and ends at whole pixels
+    and hundredths.
     """
     few = _few(reach, seed)
     if not len(few.found.boxes):

@@ -30,6 +30,8 @@ class Look:
     """Of the file, or of an array: the same for the same content alone."""
     fingerprint: Bool[np.ndarray, "256"] | None = None
     """Much the same for pictures that look the same; None where there is nothing to see, or it was not asked for."""
+    upright: bool = True
+    """Whether the picture is stored as it is shown."""
 
 
 def look_at_pictures(
@@ -86,7 +88,8 @@ def _look(sample: Sample, max_pixels: int, annotated: Size | None, fingerprints:
         detail = str(error).removeprefix(f"{name}: ")
         return Look([Finding("error", kind, name, None, None, detail, sample.id)])
     found = _misfit(sample, seen, annotated)
-    return Look([found] if found else [], seen.shown, digest, fingerprint(seen.glance) if fingerprints else None)
+    mark = fingerprint(seen.glance) if fingerprints else None
+    return Look([found] if found else [], seen.shown, digest, mark, seen.upright)
 
 
 def _seen(sample: Sample, max_pixels: int) -> tuple[Verified, bytes]:
