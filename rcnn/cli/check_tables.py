@@ -99,8 +99,8 @@ def show_fixed(console: Console, fixed: Fixed, lines: int) -> None:
     out, left = fixed.written.out, counted(len(fixed.open), "warning")
     holds = f"{counted(fixed.written.pictures, 'picture')}, {counted(fixed.written.objects, 'box', 'boxes')}"
     console.print(f"\n{out}: {holds}; what was done is in {out / FILE}", style="bold", soft_wrap=True)
-    told = f"{len(fixed.repairs)} mended, {len(fixed.lost)} left out because nothing can mend them, {left} for you to judge"
-    console.print(f"  {told}", soft_wrap=True)
+    told = f"{len(fixed.repairs)} mended, {len(fixed.lost)} left out because nothing can mend them"
+    console.print(f"  {told}, {left} for you to judge", soft_wrap=True)
     for repair in fixed.lost[:lines]:
         console.print(f"    {repair.action}: {repair.finding}", soft_wrap=True)
     if len(fixed.lost) > lines:
