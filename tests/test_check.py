@@ -246,3 +246,42 @@ def test_a_check_remembers_nothing(tmp_path):
     assert [found.kind for found in check(data.root, config="demo").findings] == ["truncated-picture"]
     picture.write_bytes(good)
     assert check(data.root, config="demo").findings == []
+
+
+DATA = ROOT.parent / "shared" / "data"
+real = pytest.mark.skipif(not DATA.exists(), reason="the sample data sets are not on this machine")
+
+
+@real
+def test_bccd_has_two_boxes_without_area_and_two_pictures_that_look_the_same():
+    checked = check(DATA / "bccd")
+    assert [(found.kind, Path(found.file).stem, found.object) for found in checked.findings] == [
+        ("no-area", "BloodImage_00338", 13),
+        ("no-area", "BloodImage_00343", 4),
+        ("near-duplicate", "BloodImage_00037", None),
+    ]
+    assert "BloodImage_00038 (train and trainval)" in checked.findings[2].detail
+    assert checked.anchors.all.positive < 0.4
+    assert checked.anchors.proposed.all.positive > 0.9
+
+
+@real
+def test_raccoon_has_pictures_twice_some_of_them_across_its_drawn_splits():
+    checked = check(DATA / "raccoon", config="demo")
+    assert checked.summary.drawn
+    assert [(found.kind, found.picture, found.detail.split(":")[1].strip()) for found in checked.findings] == [
+        ("in-two-splits", "raccoon-52", "raccoon-74 (train)"),
+        ("in-two-splits", "raccoon-65", "raccoon-98 (train)"),
+        ("near-duplicate", "raccoon-52", "raccoon-50 (train)"),
+        ("duplicate-picture", "raccoon-11", "raccoon-116 (train)"),
+        ("duplicate-picture", "raccoon-120", "raccoon-83 (test)"),
+    ]
+
+
+@real
+def test_coco_tiny_is_in_order_and_has_crowds_and_many_small_objects():
+    checked = check(DATA / "coco_tiny")
+    assert checked.findings == []
+    assert checked.summary.whole.crowd == 17
+    assert checked.summary.sizes["small"] > 400
+    assert checked.anchors.sizes["small"].half < 0.4

@@ -1,5 +1,6 @@
 """The library from outside: train, load and evaluate, as functions of plain values."""
 
+from rcnn.api.checking import Checked, check
 from rcnn.api.compressing import Truncated, compress
 from rcnn.api.data import Data, read_data
 from rcnn.api.data_formats import convert_data
@@ -10,9 +11,11 @@ from rcnn.api.training import DEFAULT_PRESET, Prepared, prepare_training, train
 
 __all__ = [
     "DEFAULT_PRESET",
+    "Checked",
     "Data",
     "Prepared",
     "Truncated",
+    "check",
     "compress",
     "convert_data",
     "evaluate_detector",

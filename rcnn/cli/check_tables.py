@@ -83,10 +83,12 @@ def show_anchors(console: Console, audit: Audit, name: str, most: int | None) ->
     console.print(f"\n{title}", style="bold", soft_wrap=True)
     marks = (f"{audit.positive_iou:g}", "0.5")
     heads = ["", "objects", *marks, "mean IoU"] + ([f"proposed {mark}" for mark in marks] if better else [])
-    rows = [_recall_row("all", audit.all, better and better.all)]
-    rows += [_recall_row(f"  {key}", one, better and better.sizes[key]) for key, one in audit.sizes.items()]
+    rows = [_recall_row("all", audit.all, better.all if better else None)]
+    rows += [_recall_row(f"  {key}", one, better.sizes[key] if better else None) for key, one in audit.sizes.items()]
     ranked = sorted(audit.classes, key=lambda key: audit.classes[key].half) if len(audit.classes) > 1 else []
-    rows += [_recall_row(f"  {key}", audit.classes[key], better and better.classes[key]) for key in ranked[:most]]
+    rows += [
+        _recall_row(f"  {key}", audit.classes[key], better.classes[key] if better else None) for key in ranked[:most]
+    ]
     show_table(console, heads, rows, right=True)
     _more(console, len(ranked), most, "classes, which are reached better")
     if better:

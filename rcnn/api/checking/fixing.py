@@ -151,7 +151,7 @@ def _joined(parts: Sequence[Sample]) -> Sample:
     """A sample with the objects of others behind its own."""
     if len(parts) == 1:
         return parts[0]
-    rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ROWS}
+    rows: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ROWS}
     return replace(parts[0], names=tuple(name for part in parts for name in part.names), **rows)
 
 

@@ -94,10 +94,14 @@ def part_of(samples: Sequence[Sample], class_names: Sequence[str]) -> Part:
         len(samples),
         sum(not sample.names for sample in samples),
         count.total(),
-        sum(int(sample.crowd.sum()) for sample in samples),  # type: ignore[union-attr]
-        sum(int(sample.difficult.sum()) for sample in samples),  # type: ignore[union-attr]
+        _marked(samples, "crowd"),
+        _marked(samples, "difficult"),
         {name: count[name] for name in class_names},
     )
+
+
+def _marked(samples: Sequence[Sample], flag: str) -> int:
+    return sum(int(getattr(sample, flag).sum()) for sample in samples)
 
 
 def quantiles(values: Float[np.ndarray, "N"]) -> Quantiles:
