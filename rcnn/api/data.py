@@ -30,8 +30,9 @@ def read_data(
     opened = sound_samples(data) if isinstance(data, DataSet) else open_data(Path(data), format)
     findings = all_findings(opened, look_at(opened, max_pixels))
     name = "the samples" if isinstance(data, DataSet) else str(data)
+    dataset = enforce(opened.dataset, findings, bad_boxes, name)
     warn(findings, name, None if isinstance(data, DataSet) else f"rcnn check {shlex.quote(str(data))}")
-    return enforce(opened.dataset, findings, bad_boxes, name)
+    return dataset
 
 
 def warn(findings: Iterable[Finding], name: str, command: str | None) -> None:
