@@ -121,6 +121,21 @@ def test_of_a_kind_few_findings_are_printed_unless_all_are_asked_for(tmp_path, c
     assert capsys.readouterr().out.count("has no area") == 7
 
 
+def test_scale_and_anchors_are_those_of_a_run_of_a_preset_or_of_a_size(voc, run, tmp_path):
+    file = tmp_path / "check.json"
+
+    def looked_at(*words):
+        assert main(["check", str(voc), *words, "--json", str(file)]) == 0
+        told = json.loads(file.read_text("utf-8"))
+        return told["summary"]["input"], told["anchors"] and told["anchors"]["anchor_sizes"]
+
+    assert looked_at("--run", str(run)) == ({"short": 64, "long": 96}, [[12], [20], [32], [48], [64]])
+    demo = [[16], [32], [48], [96], [160]]
+    assert looked_at("--preset", "demo") == ({"short": 160, "long": 208}, demo)
+    assert looked_at("--preset", "demo", "--size", "120") == ({"short": 120, "long": 200}, demo)
+    assert looked_at("--preset", "fast-rcnn-mobilenet-fpn")[1] is None
+
+
 def test_wrong_options_are_told_in_one_line(voc_plants, tmp_path, capsys):
     assert main(["check", str(tmp_path / "none")]) == 2
     assert main(["check", str(voc_plants.root), "--preset", "demo", "--run", str(tmp_path)]) == 2

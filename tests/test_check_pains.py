@@ -11,7 +11,7 @@ from PIL import Image
 from planted import HEIGHT, WIDTH, Voc, obj, scene, size, turned
 
 from rcnn.api import check, read_data
-from rcnn.api.converting import convert_data
+from rcnn.api.data_formats import convert_data
 from rcnn.data import every_sample, open_data, read_picture
 from rcnn.errors import DataError
 
@@ -162,7 +162,8 @@ def test_training_tells_warnings_in_one_line_and_looks_for_no_near_duplicates(tm
     with caplog.at_level(logging.WARNING):
         read_data(data.root)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{data.root}: 3 warnings (duplicate-box 2, in-two-splits 1); see rcnn check {data.root}"
+        f"{data.root}: 3 warnings (duplicate-box 2, in-two-splits 1); "
+        f"LEAK: a picture is in two splits, so that AP is too good; see rcnn check {data.root}"
     ]
 
 

@@ -41,7 +41,8 @@ def warn(findings: Iterable[Finding], name: str, command: str | None) -> None:
     if count:
         kinds = ", ".join(f"{kind} {number}" for kind, number in count.most_common())
         more = f"; see {command}" if command else ""
-        _log.warning("%s: %d warning%s (%s)%s", name, count.total(), "s" * (count.total() > 1), kinds, more)
+        leak = "; LEAK: a picture is in two splits, so that AP is too good" if count["in-two-splits"] else ""
+        _log.warning("%s: %d warning%s (%s)%s%s", name, count.total(), "s" * (count.total() > 1), kinds, leak, more)
 
 
 def split(dataset: DataSet, name: str, advice: str) -> list[Sample]:

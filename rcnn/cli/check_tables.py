@@ -1,5 +1,6 @@
 """What `rcnn check` prints: findings by kind, and tables."""
 
+import shlex
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -92,7 +93,7 @@ def show_anchors(console: Console, audit: Audit, name: str, most: int | None) ->
     show_table(console, heads, rows, right=True)
     _more(console, len(ranked), most, "classes, which are reached better")
     if better:
-        words = " ".join(f"--set {setting}" for setting in better.settings)
+        words = " ".join(f"--set {shlex.quote(setting)}" for setting in better.settings)
         console.print(f"these reach more, at the same cost:\n  {words}", soft_wrap=True)
 
 
