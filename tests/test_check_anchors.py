@@ -60,7 +60,7 @@ def brute_force(samples, config):
 def test_the_best_anchor_of_each_object_is_that_of_a_search_through_all(border, bucket):
     config = override(settings(border=border, anchor_ratios=(0.5, 1.0, 2.5)), None, (), {"input.bucket": bucket})
     samples = [sample(name) for name in SIZES]
-    found = reach(input_boxes(samples, SIZES, build.preprocess(config.input)), config)
+    found = reach(input_boxes(samples, SIZES, build.preprocess(config.input)), config, cells_of(config))
     best = found.best(config.model.rpn.anchor_sizes, config.model.rpn.anchor_ratios)
     np.testing.assert_allclose(best, brute_force(samples, config), atol=1e-6)
     assert best.std() > 0.1
@@ -68,7 +68,7 @@ def test_the_best_anchor_of_each_object_is_that_of_a_search_through_all(border, 
 
 def test_where_no_anchor_fits_into_the_picture_none_is_reached():
     config = settings(border=False, anchor_sizes=((900,), (900,), (900,), (900,), (900,)))
-    found = reach(input_boxes([sample("a")], SIZES, build.preprocess(config.input)), config)
+    found = reach(input_boxes([sample("a")], SIZES, build.preprocess(config.input)), config, cells_of(config))
     assert found.best(config.model.rpn.anchor_sizes, config.model.rpn.anchor_ratios).tolist() == [0] * 12
 
 
@@ -86,7 +86,7 @@ def test_recall_is_told_of_all_by_size_and_by_class_at_both_thresholds():
     config = settings(positive_iou=0.7)
     found = input_boxes([sample("a"), sample("b")], SIZES, build.preprocess(config.input))
     told = audit(found, config)
-    best = reach(found, config).best(config.model.rpn.anchor_sizes, config.model.rpn.anchor_ratios)
+    best = reach(found, config, cells_of(config)).best(config.model.rpn.anchor_sizes, config.model.rpn.anchor_ratios)
     assert told.all.objects == 24
     assert told.all.positive == pytest.approx((best >= 0.7).mean())
     assert told.all.half == pytest.approx((best >= 0.5).mean())
@@ -123,7 +123,8 @@ def test_proposed_anchors_are_settings_that_can_be_pasted():
 
 def test_the_search_never_makes_it_worse_and_keeps_sizes_in_order():
     config = settings()
-    here = reach(input_boxes([sample(name, 30) for name in SIZES], SIZES, build.preprocess(config.input)), config)
+    found = input_boxes([sample(name, 30) for name in SIZES], SIZES, build.preprocess(config.input))
+    here = reach(found, config, cells_of(config))
     now = Shapes(config.model.rpn.anchor_sizes, config.model.rpn.anchor_ratios)
     better = better_anchors(here, now, 0.7)
     flat = [side for row in better.sizes for side in row]

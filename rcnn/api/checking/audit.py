@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from rcnn.api.checking.better_anchors import Shapes, better_anchors
 from rcnn.api.checking.boxes import InputBoxes
-from rcnn.api.checking.reach import reach
+from rcnn.api.checking.reach import cells_of, reach
 from rcnn.config import Config
 
 LOW_HALF, LOW_POSITIVE = 0.95, 0.8
@@ -78,11 +78,12 @@ def audit(found: InputBoxes, config: Config, fit: InputBoxes | None = None) -> A
     if config.model.method != "faster-rcnn" or not found.counted.any():
         return None
     anchors = Shapes(config.model.rpn.anchor_sizes, config.model.rpn.anchor_ratios)
-    threshold, here = config.model.rpn.positive_iou, reach(found, config)
+    threshold, cells = config.model.rpn.positive_iou, cells_of(config)
+    here = reach(found, config, cells)
     now = _measured(here.found, here.best(anchors.sizes, anchors.ratios), anchors, threshold)
     if now.all.half >= LOW_HALF and now.all.positive >= LOW_POSITIVE:
         return now
-    teachers = reach(fit, config) if fit is not None and fit.counted.any() else here
+    teachers = reach(fit, config, cells) if fit is not None and fit.counted.any() else here
     better = better_anchors(teachers, anchors, threshold)
     then = _measured(here.found, here.best(better.sizes, better.ratios), better, threshold)
     gain = (then.all.half + then.all.positive - now.all.half - now.all.positive) / 2

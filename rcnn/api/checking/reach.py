@@ -62,11 +62,14 @@ class Reach:
         return np.where(first <= last, clipped, np.nan)
 
 
-def reach(found: InputBoxes, config: Config) -> Reach:
-    """The anchors of a detector of these settings, at the objects that count."""
+Cells = Callable[[int], tuple[int, ...]]
+"""From a side of the canvas to the cells along it of each level."""
+
+
+def reach(found: InputBoxes, config: Config, cells: Cells) -> Reach:
+    """The anchors of a detector of these settings, with `cells_of` them, at the objects that count."""
     counted = found.keep(found.counted)
     sides = sorted(set(counted.canvas.ravel().tolist()))
-    cells = cells_of(config)
     table = {side: cells(side) for side in sides}
     levels = len(config.model.rpn.anchor_sizes)
     on_canvas = np.array([[table[side] for side in row] for row in counted.canvas.tolist()], int)
@@ -76,8 +79,8 @@ def reach(found: InputBoxes, config: Config) -> Reach:
     return Reach(counted, steps, np.minimum(on_canvas, -(-edge // steps)), config.model.rpn.border)
 
 
-def cells_of(config: Config) -> Callable[[int], tuple[int, ...]]:
-    """From a side of the canvas to the cells along it of each level: the network itself tells, without numbers.
+def cells_of(config: Config) -> Cells:
+    """The network itself tells its cells, without numbers.
 
     What convolutions and poolings make of a height does not depend on the width.
     """
