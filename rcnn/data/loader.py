@@ -3,6 +3,7 @@ an interruption changes what is learned."""
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -322,7 +323,8 @@ class Batches:
         try:
             yield from self.loader
         except DataError as error:  # torch gives a worker's error its whole traceback for a message
-            raise DataError(str(error).strip().splitlines()[-1].removeprefix("rcnn.errors.DataError: ")) from error
+            last = str(error).strip().splitlines()[-1]
+            raise DataError(re.sub(r"^rcnn\.[\w.]+Error: ", "", last)) from error
 
 
 def check_class_names(samples: Sequence[Sample], class_names: Sequence[str]) -> None:
