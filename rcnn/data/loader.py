@@ -3,7 +3,6 @@ an interruption changes what is learned."""
 
 import hashlib
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -19,7 +18,7 @@ from rcnn.data.mosaic import mosaic
 from rcnn.data.picture import MAX_PIXELS, RGB, picture_size, resolve
 from rcnn.data.preprocess import Preprocess
 from rcnn.data.raw import RawBatch, Size, on_device
-from rcnn.errors import DataError
+from rcnn.errors import DataError, last_line
 from rcnn.sample import Sample
 from rcnn.structures import Batch, Proposals, Targets, pinned, to_device
 
@@ -323,8 +322,7 @@ class Batches:
         try:
             yield from self.loader
         except DataError as error:  # torch gives a worker's error its whole traceback for a message
-            last = str(error).strip().splitlines()[-1]
-            raise DataError(re.sub(r"^rcnn\.[\w.]+Error: ", "", last)) from error
+            raise DataError(last_line(error)) from error
 
 
 def check_class_names(samples: Sequence[Sample], class_names: Sequence[str]) -> None:
