@@ -33,5 +33,5 @@ def first_line(error: Exception) -> str:
 
 
 def last_line(error: Exception) -> str:
-    """What an error of ours says that comes from a loader's worker: torch gives it its whole traceback for a message."""
+    """What an error of ours in a loader's worker says: torch gives it its whole traceback for a message."""
     return re.sub(r"^rcnn\.[\w.]+Error: ", "", str(error).strip().splitlines()[-1])
