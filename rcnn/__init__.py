@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rcnn.api import compress, load, train
+    from rcnn.api import check, compress, load, train
     from rcnn.api import measure as evaluate
     from rcnn.inference.predictor import Detector
     from rcnn.sample import DataSet, Sample
@@ -23,6 +23,7 @@ _WHERE = {
     "load": "rcnn.api:load",
     "train": "rcnn.api:train",
     "evaluate": "rcnn.api:measure",
+    "check": "rcnn.api:check",
     "compress": "rcnn.api:compress",
     "Detector": "rcnn.inference.predictor:Detector",
     "Detections": "rcnn.structures:Detections",
@@ -30,7 +31,7 @@ _WHERE = {
     "DataSet": "rcnn.sample:DataSet",
 }
 
-__all__ = ["DataSet", "Detections", "Detector", "Sample", "compress", "evaluate", "load", "train"]
+__all__ = ["DataSet", "Detections", "Detector", "Sample", "check", "compress", "evaluate", "load", "train"]
 
 
 def __dir__() -> list[str]:

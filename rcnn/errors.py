@@ -1,5 +1,7 @@
 """The errors a user can mend. Each message is one line: the file or setting, what is wrong, what to do."""
 
+import re
+
 
 class RcnnError(Exception):
     """Bad use or bad input; the command line prints the message alone and exits with status 2."""
@@ -28,3 +30,8 @@ class DisagreementError(Exception):
 def first_line(error: Exception) -> str:
     """What another library's error says, short enough for a message of ours; its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def last_line(error: Exception) -> str:
+    """What an error of ours in a loader's worker says: torch gives it its whole traceback for a message."""
+    return re.sub(r"^rcnn\.[\w.]+Error: ", "", str(error).strip().splitlines()[-1])

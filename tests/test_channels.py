@@ -15,7 +15,7 @@ from rcnn.backbones import load_backbone_weights, network
 from rcnn.backbones.channels import inflated
 from rcnn.cli import main
 from rcnn.data.arrays import array_shape, read_array
-from rcnn.data.check import check_pictures
+from rcnn.data.checking import check_pictures
 from rcnn.data.picture import picture_size, read_picture, read_pixels, resolve, verify_picture
 from rcnn.data.preprocess import Preprocess
 from rcnn.data.raw import on_device
@@ -68,7 +68,7 @@ def test_numpys_files_are_read_as_they_are(tmp_path, channels, dtype):
     read = read_pixels(tmp_path / "a.npy", channels)
     assert read.dtype == dtype
     assert np.array_equal(read, array)
-    assert picture_size(tmp_path / "a.npy") == verify_picture(tmp_path / "a.npy", channels=channels) == SIZE
+    assert picture_size(tmp_path / "a.npy") == verify_picture(tmp_path / "a.npy", channels=channels).shown == SIZE
 
 
 def test_a_flat_array_is_one_channel(tmp_path):
@@ -84,7 +84,7 @@ def test_a_tiff_of_five_channels_is_read_from_samples_or_planes(tmp_path, dtype,
     stored = array.transpose(2, 0, 1) if planar else array
     tifffile.imwrite(path, stored, photometric="minisblack", planarconfig="separate" if planar else "contig")
     assert np.array_equal(read_pixels(path, 5), array)
-    assert picture_size(path) == array_shape(path)[:2] == verify_picture(path, channels=5) == SIZE
+    assert picture_size(path) == array_shape(path)[:2] == verify_picture(path, channels=5).shown == SIZE
 
 
 def test_a_tiff_of_pages_is_read_as_channels(tmp_path):

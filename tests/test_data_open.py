@@ -169,7 +169,7 @@ def test_a_truncated_picture_is_found(tmp_path, name):
     path = picture(tmp_path / name, 90, 60)
     path.write_bytes(path.read_bytes()[:-200])
     (found,) = check_pictures([Sample("a", path)])
-    assert (found.level, found.kind, found.file, found.object) == ("error", "unreadable-picture", str(path), None)
+    assert (found.level, found.kind, found.file, found.object) == ("error", "truncated-picture", str(path), None)
     assert str(found).count(str(path)) == 1
 
 
@@ -178,7 +178,7 @@ def test_a_missing_a_foreign_and_a_large_picture_are_found(tmp_path):
     large = picture(tmp_path / "c.png")
     paths = [tmp_path / "a.jpg", tmp_path / "b.jpg", large]
     found = check_pictures([Sample(path.name, path) for path in paths], max_pixels=1000)
-    assert [finding.kind for finding in found] == ["missing-picture", "unreadable-picture", "unreadable-picture"]
+    assert [finding.kind for finding in found] == ["missing-picture", "not-a-picture", "unreadable-picture"]
 
 
 def test_another_size_than_annotated_is_a_warning(tmp_path):

@@ -240,7 +240,7 @@ def test_difficult_objects_are_kept_and_marked(tmp_path, text):
     assert not sample.crowd.any()
 
 
-@pytest.mark.parametrize("box", [(5, 5, 5, 5), (5, 5, 5, 9), (5, 5, 9, 5), (9, 5, 5, 9), (5, 9, 9, 5)])
+@pytest.mark.parametrize("box", [(5, 5, 5, 5), (5, 5, 5, 9), (5, 5, 9, 5)])
 def test_a_box_without_area_is_named_and_left_out(tmp_path, box):
     sample, findings = one(tmp_path, obj(), obj(box, "dog"), obj(name="ant"))
     assert sample.names == ("cat", "ant")
@@ -311,7 +311,8 @@ def test_a_wrong_size_in_the_annotation_cuts_nothing_that_fits_the_picture(tmp_p
 def test_without_a_size_the_picture_itself_is_asked(tmp_path, size):
     sample, findings = one(tmp_path, obj((30, 20, 50, 30)), size=size)
     assert sample.boxes.tolist() == [[29, 19, 40, 30]]
-    assert told(findings) == [("warning", "outside", 1, "cat")]
+    told_wrong = [("warning", "zero-size", None, None)] if ">x<" in size or ">0<" in size else []
+    assert told(findings) == [*told_wrong, ("warning", "outside", 1, "cat")]
     assert read_voc(tmp_path).sizes == {}
 
 
@@ -328,7 +329,7 @@ def test_a_broken_or_hostile_xml_file_is_named_and_left_out(tmp_path, content):
     sample, findings = one(tmp_path, obj())
     errors = [finding for finding in findings if finding.level == "error"]
     assert sample.id == "a"
-    assert told(errors) == [("error", "broken-xml", None, None)]
+    assert told(errors) == [("error", "unsafe-xml" if "ENTITY" in content else "broken-xml", None, None)]
     assert "\n" not in str(errors[0])
     assert errors[0].file == str(tmp_path / "b.xml")
 

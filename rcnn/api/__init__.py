@@ -1,5 +1,6 @@
 """The library from outside: train, load and evaluate, as functions of plain values."""
 
+from rcnn.api.checking import Checked, check
 from rcnn.api.compressing import Truncated, compress
 from rcnn.api.data import Data, read_data
 from rcnn.api.data_formats import convert_data
@@ -11,10 +12,12 @@ from rcnn.api.transfer import Kept, source_config
 
 __all__ = [
     "DEFAULT_PRESET",
+    "Checked",
     "Data",
     "Kept",
     "Prepared",
     "Truncated",
+    "check",
     "compress",
     "convert_data",
     "evaluate_detector",

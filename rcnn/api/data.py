@@ -1,14 +1,20 @@
 """A data set for training and measuring: looked at as a whole, then by split."""
 
 import json
+import logging
+import shlex
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from rcnn.data import MAX_PIXELS, Format, Policy, check_pictures, enforce, every_sample, open_data, samples_of
-from rcnn.data.check import sound_samples
+from rcnn.data import MAX_PIXELS, Finding, Format, Policy, enforce, every_sample, open_data, samples_of
+from rcnn.data.checking import all_findings, look_at, sound_samples
 from rcnn.errors import ConfigError, DataError
 from rcnn.runs import RunFolder
 from rcnn.sample import DataSet, Sample
+
+_log = logging.getLogger(__name__)
 
 Data = Path | str | DataSet
 """Where a data set is, or the data set itself."""
@@ -26,8 +32,21 @@ def read_data(
     Raises DataError with the list of defects, unless `bad_boxes` says to drop them.
     """
     opened = sound_samples(data) if isinstance(data, DataSet) else open_data(Path(data), format)
-    findings = opened.findings + check_pictures(every_sample(opened.dataset), max_pixels, opened.sizes, channels)
-    return enforce(opened.dataset, findings, bad_boxes, "the samples" if isinstance(data, DataSet) else str(data))
+    findings = all_findings(opened, look_at(opened, max_pixels, channels=channels))
+    name = "the samples" if isinstance(data, DataSet) else str(data)
+    dataset = enforce(opened.dataset, findings, bad_boxes, name)
+    warn(findings, name, None if isinstance(data, DataSet) else f"rcnn check {shlex.quote(str(data))}")
+    return dataset
+
+
+def warn(findings: Iterable[Finding], name: str, command: str | None) -> None:
+    """One line in the log on what hinders nobody and should be known; `command` tells more."""
+    count = Counter(finding.kind for finding in findings if finding.level == "warning")
+    if count:
+        kinds = ", ".join(f"{kind} {number}" for kind, number in count.most_common())
+        more = f"; see {command}" if command else ""
+        leak = "; LEAK: a picture is in two splits, so that AP is too good" if count["in-two-splits"] else ""
+        _log.warning("%s: %d warning%s (%s)%s%s", name, count.total(), "s" * (count.total() > 1), kinds, leak, more)
 
 
 def split(dataset: DataSet, name: str, advice: str) -> list[Sample]:

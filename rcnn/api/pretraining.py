@@ -17,7 +17,7 @@ from rcnn.backbones.networks import WEIGHTS
 from rcnn.backbones.weights import LoadReport, fetch, fill, read_state
 from rcnn.config import Backbone, Section
 from rcnn.config.section import Positive
-from rcnn.data.check import check_pictures
+from rcnn.data.checking import check_pictures
 from rcnn.data.cifar import is_cifar10, read_cifar10
 from rcnn.data.class_batches import ClassBatches, key_of
 from rcnn.data.class_folders import ClassData, read_class_folders

@@ -30,6 +30,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "demo": Entry("rcnn.cli.demo:demo", "Train and evaluate a small detector on made-up pictures."),
     "look": Entry("rcnn.cli.look:look", "Draw what training sees of a data set."),
+    "check": Entry("rcnn.cli.check:check", "Find what is wrong in a data set, before training."),
     "train": Entry("rcnn.cli.train:train", "Train a detector on a data set."),
     "evaluate": Entry("rcnn.cli.evaluate:evaluate", "Measure a trained detector on a data set."),
     "predict": Entry("rcnn.cli.predict:predict", "Find the objects in pictures."),

@@ -1,6 +1,6 @@
 """Reading data sets and pictures: what is wrong in them is found and named before training."""
 
-from rcnn.data.check import check_pictures
+from rcnn.data.checking import check_pictures
 from rcnn.data.defects import Finding, OpenedData, Policy, enforce
 from rcnn.data.picture import MAX_PIXELS, picture_size, read_picture, read_pixels, resolve
 from rcnn.data.recognise import Format, open_data

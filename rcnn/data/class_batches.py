@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from rcnn.data.class_folders import LabelledPicture
 from rcnn.data.picture import resolve
-from rcnn.errors import DataError
+from rcnn.errors import DataError, last_line
 from rcnn.structures import to_device
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -81,7 +81,7 @@ class ClassBatches:
         try:
             yield from self.loader
         except DataError as error:  # torch gives a worker's error its whole traceback for a message
-            raise DataError(str(error).strip().splitlines()[-1].removeprefix("rcnn.errors.DataError: ")) from error
+            raise DataError(last_line(error)) from error
 
 
 class _Order(Sampler[list[Draw]]):

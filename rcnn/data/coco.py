@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rcnn.data.coco_file import CocoReading, read_file
 from rcnn.data.coco_layout import Pictures, coco_files, split_names
-from rcnn.data.defects import OpenedData, Size
+from rcnn.data.defects import Finding, OpenedData, Size
 from rcnn.data.splits import draw_splits
 from rcnn.sample import DataSet, Sample
 
@@ -18,33 +18,38 @@ def read_coco(path: Path, seed: int = 0) -> OpenedData:
     Splits are what the names of the files tell (`instances_train2017.json`: train), else those of their folders, else
     the files' own; a single file that tells none is split by chance with `seed`. Class names are all the categories,
     in the order of their numbers. Sample ids are the file names in the JSON, behind that of the split where in two
-    splits one means different pictures. Raises DataError if there is no such file, or one is not COCO's JSON.
+    splits one means different pictures. A file that is not COCO's JSON is a finding. Raises DataError if there is none.
     """
     root, files = coco_files(path)
     names = split_names(files, root)
     readings = {names[file] or "all": read_file(file, Pictures(file, root, names[file])) for file in files}
     numbers = _category_numbers(readings.values())
-    splits, sizes = _join(readings)
+    splits, sizes, owners, findings = _join(readings)
     drawn = None in names.values()
     if drawn:
         splits = draw_splits(splits["all"], seed)
-    findings = [finding for reading in readings.values() for finding in reading.findings]
-    return OpenedData(DataSet(splits, tuple(numbers), numbers, drawn), findings, sizes)
+    return OpenedData(DataSet(splits, tuple(numbers), numbers, drawn), findings, sizes, owners)
 
 
-def _join(readings: dict[str, CocoReading]) -> tuple[dict[str, list[Sample]], dict[str, Size]]:
-    """Samples by split and sizes by sample id, once ids are unique."""
+def _join(
+    readings: dict[str, CocoReading],
+) -> tuple[dict[str, list[Sample]], dict[str, Size], dict[str, Path], list[Finding]]:
+    """Samples by split, sizes and files by sample id, and findings, once ids are unique."""
     different = {(name, sample.picture) for reading in readings.values() for name, sample in reading.samples.items()}
     count = Counter(name for name, _ in different)  # type: ignore[misc]
     splits: dict[str, list[Sample]] = {}
     sizes: dict[str, Size] = {}
+    files: dict[str, Path] = {}
+    findings: list[Finding] = []
     for split, reading in readings.items():
         ids = {name: name if count[name] == 1 else f"{split}/{name}" for name in reading.samples}
         splits[split] = [
             sample if ids[name] == name else replace(sample, id=ids[name]) for name, sample in reading.samples.items()
         ]
         sizes |= {ids[name]: size for name, size in reading.sizes.items()}
-    return splits, sizes
+        files |= dict.fromkeys(ids.values(), reading.file)
+        findings += [replace(found, picture=ids.get(found.picture or "")) for found in reading.findings]
+    return splits, sizes, files, findings
 
 
 def _category_numbers(readings: Collection[CocoReading]) -> dict[str, int]:

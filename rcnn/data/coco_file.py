@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,8 +11,9 @@ from typing import Any
 
 from rcnn.data.coco_layout import Pictures
 from rcnn.data.defects import DefectError, Finding, Kind, Level, Size
+from rcnn.data.files import told_otherwise
 from rcnn.data.objects import Box, Frame, TrueObject, make_sample, numbers, show
-from rcnn.errors import DataError
+from rcnn.data.places import leads_out
 from rcnn.sample import Sample
 
 Entry = dict[str, Any]
@@ -39,9 +41,9 @@ class CocoReading:
     """Category number to class name."""
     seen: set[Path] = field(default_factory=set)
 
-    def blame(self, kind: Kind, detail: str, level: Level = "error") -> None:
-        """Adds a finding on the file as a whole."""
-        self.findings.append(Finding(level, kind, str(self.file), None, None, detail))
+    def blame(self, kind: Kind, detail: str, level: Level = "error", picture: str | None = None) -> None:
+        """Adds a finding on the file as a whole, or on one of its pictures."""
+        self.findings.append(Finding(level, kind, str(self.file), None, None, detail, picture))
 
 
 def from_coco(box: Box) -> Box:
@@ -57,9 +59,13 @@ def to_coco(box: Box) -> Box:
 
 
 def read_file(file: Path, pictures: Pictures) -> CocoReading:
-    """The samples and findings of a file; raises DataError if it is not COCO's JSON."""
+    """The samples and findings of a file, which is itself one if it is not COCO's JSON."""
     reading = CocoReading(file, pictures)
-    content = _load(file)
+    try:
+        content = _load(file)
+    except DefectError as defect:
+        reading.findings.append(defect.finding(file))
+        return reading
     for category in _entries(content, "categories", reading):
         _read_category(category, reading)
     images: dict[Id, Entry] = {}
@@ -67,8 +73,14 @@ def read_file(file: Path, pictures: Pictures) -> CocoReading:
         if images.setdefault(image["id"], image) is not image:
             reading.blame("duplicate-id", f"picture number {image['id']} is given twice; the first is kept")
     of_image: dict[Id, list[Entry]] = {}
+    count: Counter[Id] = Counter()
     for annotation in _entries(content, "annotations", reading):
         of_image.setdefault(annotation["image_id"], []).append(annotation)
+        count.update([annotation["id"]] if isinstance(annotation.get("id"), int | str) else [])
+    for number, times in count.items():
+        if times > 1:
+            detail = f"annotation number {number} is given {times} times; all are read, but COCO's own tools keep one"
+            reading.blame("duplicate-id", detail, "warning")
     for image_id, image in images.items():
         _read_image(image, of_image.pop(image_id, []), reading)
     for image_id, annotations in of_image.items():
@@ -81,10 +93,11 @@ def _load(file: Path) -> Entry:
     try:
         content = json.loads(file.read_bytes(), object_hook=_without_outline)
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file}: cannot be read as JSON ({error}); export it anew") from None
+        raise DefectError("broken-json", f"cannot be read as JSON ({error}); export it anew") from None
     missing = [key for key in _NEEDS if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
-        raise DataError(f"{file}: not COCO's JSON: no list of {', '.join(missing)}; give the file with the truth")
+        told = f"not COCO's JSON: no list of {', '.join(missing)}; give the file with the truth"
+        raise DefectError("broken-json", told)
     return content
 
 
@@ -116,6 +129,10 @@ def _read_category(category: Entry, reading: CocoReading) -> None:
 def _read_image(image: Entry, annotations: list[Entry], reading: CocoReading) -> None:
     name = image["file_name"].replace("\\", "/").removeprefix("./")
     picture = reading.pictures.find(name)
+    leaves = leads_out(reading.pictures.root, name, reading.file.parent)
+    if picture is None and leaves:
+        reading.blame("outside-folder", f"picture {name} lies outside the data's folder: never opened")
+        return
     if picture is None:
         reading.blame("missing-picture", f"no picture called {name} beside it or in folders named as it is")
         return
@@ -123,14 +140,25 @@ def _read_image(image: Entry, annotations: list[Entry], reading: CocoReading) ->
         reading.blame("duplicate-id", f"picture {name} is given twice; the first is kept")
         return
     reading.seen.add(picture)
+    if leaves:
+        detail = f"picture {name} lies outside the data's folder and is never opened; read {picture.name} for it"
+        reading.blame("outside-folder", detail, "warning", name)
+    elif told := told_otherwise(name, picture):
+        reading.blame("file-name", told, "warning", name)
     size = _size(image)
     if size:
         reading.sizes[name] = size
+    elif image.get("height") is not None or image.get("width") is not None:
+        told = f"{show([image.get('width'), image.get('height')])} for width and height"
+        reading.blame("zero-size", f"picture {name} has {told}; the picture itself is asked", "warning", name)
     coco_id = image["id"] if isinstance(image["id"], int) else None
     read = partial(_object, names=reading.names)
     sample, findings = make_sample(name, annotations, read, Frame(picture, size), reading.file)
     reading.samples[name] = replace(sample, coco_id=coco_id)
-    reading.findings += [replace(finding, detail=f"picture {name}: {finding.detail}") for finding in findings]
+    for finding in findings:
+        number = annotations[(finding.object or 1) - 1].get("id")
+        told = f", annotation {number}" if isinstance(number, int) else ""
+        reading.findings.append(replace(finding, detail=f"picture {name}{told}: {finding.detail}"))
 
 
 def _size(image: Entry) -> Size | None:
@@ -149,11 +177,10 @@ def _object(annotation: Entry, names: Mapping[int, str]) -> TrueObject:
     if not isinstance(written, list):
         raise DefectError("no-box", "has no box", name)
     box = numbers(written, name)
-    if box[2] <= 0 or box[3] <= 0:
+    if box[2] == 0 or box[3] == 0:
         raise DefectError("no-area", f"box {show(written)} (x, y, width, height) has no area", name)
     area, crowd = _area(annotation.get("area")), bool(annotation.get("iscrowd"))
-    difficult = bool(annotation.get("difficult"))
-    return TrueObject(name, from_coco(box), written, difficult, crowd, area)
+    return TrueObject(name, from_coco(box), written, bool(annotation.get("difficult")), crowd, area)
 
 
 def _area(value: object) -> float | None:

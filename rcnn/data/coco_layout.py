@@ -1,5 +1,6 @@
 """Which JSON files make up a COCO data set, which splits they are, and where their pictures lie."""
 
+import json
 import os
 import re
 from collections import Counter
@@ -20,16 +21,30 @@ def coco_files(path: Path) -> tuple[Path, list[Path]]:
     if path.is_file():
         folder = path.parent
         return (folder.parent if folder.name.lower() == "annotations" else folder), [path]
-    files = [file for file in files_under(path, {".json"}) if looks_like_coco(file)]
+    every = files_under(path, {".json"})
+    files = [file for file in every if looks_like_coco(file)]
     if not files:
         raise DataError(f"{path}: no COCO file (JSON with images, annotations and categories) in it; give one")
-    return path, [file for file in files if file.name.startswith("instances_")] or files
+    files = [file for file in files if file.name.startswith("instances_")] or files
+    return path, sorted({*files, *(file for file in every if _told(_core(file)) and _is_broken(file))})
+
+
+def _is_broken(file: Path) -> bool:
+    """Whether a file that is called JSON is none: one named like a split belongs to the data, and is missed."""
+    try:
+        json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return True
+    return False
 
 
 def looks_like_coco(file: Path) -> bool:
     """Whether the beginning of a JSON file has two of COCO's keys."""
-    with file.open("rb") as stream:
-        return len(set(_KEYS.findall(stream.read(_HEAD)))) > 1
+    try:
+        with file.open("rb") as stream:
+            return len(set(_KEYS.findall(stream.read(_HEAD)))) > 1
+    except OSError:  # a link that leads nowhere, say
+        return False
 
 
 def split_names(files: Sequence[Path], root: Path) -> dict[Path, str | None]:
@@ -57,6 +72,7 @@ class Pictures:
     """The folders in which the pictures of one JSON file are looked for, nearest first."""
 
     def __init__(self, file: Path, root: Path, split: str | None) -> None:
+        self.root, self._inside = root, os.path.join(os.path.abspath(root), "")
         spellings = [_core(file), *(spelling for spelling, name in SPLIT_NAMES.items() if name == split)]
         parents = [root, root / "images", file.parent]
         own = [parent / spelling for parent in parents for spelling in spellings]
@@ -65,12 +81,17 @@ class Pictures:
         self._listed: dict[str, dict[str, str]] = {}
 
     def find(self, file_name: str) -> Path | None:
-        """The picture of this name, else of its last part alone, whatever the case of its letters."""
+        """The picture of this name, else of its last part alone, whatever the case of its letters.
+
+        Nothing outside the data's folder is ever looked at.
+        """
         return self._find(file_name) or self._find(os.path.basename(file_name))
 
     def _find(self, name: str) -> Path | None:
         for folder in self._folders:
-            place, last = os.path.split(os.path.join(folder, name))
+            place, last = os.path.split(os.path.normpath(os.path.join(folder, name)))
+            if not os.path.join(os.path.abspath(place), "").startswith(self._inside):
+                continue
             listed = self._listing(place)
             found = listed.get(last) or listed.get(last.casefold())
             if found:

@@ -83,7 +83,7 @@ def read_object(row: Row, columns: Columns) -> TrueObject:
     box = numbers(written, name)
     if columns.has_extents:
         box = box[0], box[1], box[0] + box[2], box[1] + box[3]
-    if box[0] >= box[2] or box[1] >= box[3]:
+    if box[0] == box[2] or box[1] == box[3]:
         raise DefectError("no-area", f"box {show(written)} has no area", name)
     flags = {flag: columns.cell(row.cells, flag).lower() in _YES for flag in ("difficult", "crowd")}
     return TrueObject(name, box, written, **flags)

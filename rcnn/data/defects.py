@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rcnn.errors import DataError
 from rcnn.sample import DataSet, Sample
@@ -12,6 +12,7 @@ from rcnn.sample import DataSet, Sample
 Level = Literal["error", "warning"]
 Kind = Literal[
     "no-area",
+    "inverted",
     "not-a-number",
     "no-box",
     "no-name",
@@ -19,15 +20,28 @@ Kind = Literal[
     "unknown-category",
     "unknown-picture",
     "duplicate-id",
+    "duplicate-box",
     "missing-annotation",
     "missing-picture",
+    "outside-folder",
+    "file-name",
+    "not-a-picture",
+    "truncated-picture",
     "unreadable-picture",
     "broken-xml",
+    "unsafe-xml",
+    "broken-json",
     "broken-entry",
     "size",
+    "zero-size",
+    "exif-rotation",
+    "class-typo",
+    "class-in-one-split",
+    "in-two-splits",
+    "near-duplicate",
+    "duplicate-picture",
     "not-in-split",
     "missing-split",
-    "outside-folder",
     "wrong-path",
     "class-names",
     "extra-column",
@@ -52,6 +66,10 @@ class Finding:
     """The object's place in its picture's annotation, from 1; None where the whole file is meant."""
     class_name: str | None
     detail: str
+    picture: str | None = field(default=None, compare=False)
+    """The sample id of the picture that has the object."""
+    mended: Sample | None = field(default=None, compare=False, repr=False)
+    """The object alone, as it can be mended: a sample of one; None where it can but be left out."""
 
     def __str__(self) -> str:
         """One line for people."""
@@ -63,10 +81,12 @@ class Finding:
 class DefectError(Exception):
     """Raised where one object or one file is read; the reader turns it into a finding and goes on."""
 
-    def __init__(self, kind: Kind, detail: str, class_name: str | None = None) -> None:
+    def __init__(self, kind: Kind, detail: str, class_name: str | None = None, mended: Any = None) -> None:
         super().__init__(detail)
         self.kind = kind
         self.class_name = class_name
+        self.mended = mended
+        """The object as it can be mended, in the form that the reader's next step takes; None where it cannot."""
 
     def finding(self, file: object, number: int | None = None) -> Finding:
         """The error-level finding, in the object of this number of that file."""
@@ -81,6 +101,8 @@ class OpenedData:
     findings: list[Finding]
     sizes: dict[str, Size] = field(default_factory=dict)
     """Sample id to the picture's height and width according to its annotation, where that tells."""
+    files: dict[str, Path] = field(default_factory=dict)
+    """Sample id to the file that annotates it, where that is another than the picture."""
 
 
 def enforce(dataset: DataSet, findings: Iterable[Finding], policy: Policy, name: str = "data") -> DataSet:

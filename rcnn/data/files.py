@@ -66,6 +66,15 @@ def plain_name(name: str) -> str:
     return stem if suffix.lower() in PICTURE_SUFFIXES | ARRAY_SUFFIXES else last
 
 
+def told_otherwise(written: str, picture: Path) -> str | None:
+    """What to say where an annotation writes a picture's name in other letters, or with another suffix."""
+    last = PurePosixPath(written.strip().replace("\\", "/")).name
+    if last in ("", picture.name, picture.stem) or plain_name(last).casefold() != picture.stem.casefold():
+        return None
+    why = "; some systems tell the case of letters apart" if last.casefold() == picture.name.casefold() else ""
+    return f"says {last}, but the file is called {picture.name}{why}"
+
+
 class PictureIndex:
     """Pictures by name, for annotations that lie in other folders than what they describe."""
 

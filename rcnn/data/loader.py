@@ -18,7 +18,7 @@ from rcnn.data.mosaic import mosaic
 from rcnn.data.picture import MAX_PIXELS, picture_size, resolve
 from rcnn.data.preprocess import Preprocess
 from rcnn.data.raw import RawBatch, Size, on_device
-from rcnn.errors import DataError
+from rcnn.errors import DataError, last_line
 from rcnn.sample import Pixels, Sample
 from rcnn.structures import Batch, Proposals, Targets, pinned, to_device
 
@@ -322,7 +322,7 @@ class Batches:
         try:
             yield from self.loader
         except DataError as error:  # torch gives a worker's error its whole traceback for a message
-            raise DataError(str(error).strip().splitlines()[-1].removeprefix("rcnn.errors.DataError: ")) from error
+            raise DataError(last_line(error)) from error
 
 
 def check_class_names(samples: Sequence[Sample], class_names: Sequence[str]) -> None:

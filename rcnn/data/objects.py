@@ -1,8 +1,8 @@
 """From the objects of an annotation, good and bad, to a sample and findings: common to all formats."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import TypeVar
@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from rcnn.data.defects import DefectError, Finding, Size
-from rcnn.data.picture import picture_size
+from rcnn.data.picture import picture_sizes
 from rcnn.errors import DataError
 from rcnn.sample import Sample
 
@@ -18,6 +18,8 @@ Box = tuple[float, float, float, float]
 
 ROUNDING = 0.5
 """Pixels by which a box may reach outside unmentioned: what rounded coordinates amount to."""
+
+INVERTED = "has its corners in the wrong order"
 
 LEAST_SIDE = 0.01
 """Pixels: a thinner box may lose its area when its corners become 32-bit floats."""
@@ -60,22 +62,33 @@ def show(values: Sequence[object]) -> str:
 class Frame:
     """The edges of a picture: as its annotation tells, unless that is silent or a box does not fit; then its header.
 
-    The header is read at most once.
+    The header is read at most once. Where EXIF turns the picture, a box that only fits it as stored is left whole, so
+    that the check of pictures can tell what happened.
     """
 
     def __init__(self, picture: Path, size: Size | None) -> None:
         self.picture = picture
         self._size = size
+        self._stored: Size | None = None
         self._is_true = False
 
     def fit(self, found: TrueObject) -> tuple[Box, float]:
-        """The box cut at the edges, and by how many pixels; raises DefectError if nothing is left."""
+        """The box cut at the edges, and by how many pixels; raises DefectError if nothing is left.
+
+        Corners in the wrong order are a defect that can be mended.
+        """
+        x1, y1, x2, y2 = found.box
+        if x1 > x2 or y1 > y2:
+            mended = replace(found, box=(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)))
+            raise DefectError("inverted", f"box {show(found.written)} {INVERTED}", found.name, mended)
         if _is_flat(found.box):
             raise DefectError("no-area", f"box {show(found.written)} has no area", found.name)
         if not self._is_true and (self._size is None or _cut(found.box, self._size)[1]):
             self._is_true = True
-            self._size = _size_in_header(self.picture) or self._size
+            self._size, self._stored = _sizes_in_header(self.picture) or (self._size, None)
         box, overrun = _cut(found.box, self._size)
+        if overrun > ROUNDING and self._stored not in (None, self._size) and not _cut(found.box, self._stored)[1]:
+            box, overrun = found.box, 0.0
         if _is_flat(box):
             shown = f" of {self._size[1]}x{self._size[0]} pixels" if self._size else ""
             raise DefectError("outside", f"box {show(found.written)} lies outside its picture{shown}", found.name)
@@ -89,33 +102,54 @@ def make_sample(
 
     Boxes that reach over the picture's edge are cut there, and `raws` are counted from 1 in findings on `file`.
     """
-    objects: list[TrueObject] = []
-    boxes: list[Box] = []
+    kept: dict[int, tuple[TrueObject, Box]] = {}
     findings: list[Finding] = []
     for number, raw in enumerate(raws, 1):
         try:
             found = read(raw)
             box, overrun = frame.fit(found)
         except DefectError as defect:
-            findings.append(defect.finding(file, number))
+            mended = _mended(sample_id, defect, frame)
+            findings.append(replace(defect.finding(file, number), mended=mended))
             continue
-        objects.append(found)
-        boxes.append(box)
+        kept[number] = found, box
         if overrun > ROUNDING:
             detail = f"box {show(found.written)} reaches {overrun:g} px over the picture's edge; cut there"
             findings.append(Finding("warning", "outside", str(file), number, found.name, detail))
-    return _assemble(sample_id, frame.picture, objects, boxes), findings
+    findings += _twice(kept, file)
+    sample = _assemble(sample_id, frame.picture, list(kept.values()))
+    return sample, [replace(finding, picture=sample_id) for finding in findings]
 
 
-def _assemble(sample_id: str, picture: Path, objects: list[TrueObject], boxes: list[Box]) -> Sample:
-    areas = [
-        (box[2] - box[0]) * (box[3] - box[1]) if found.area is None else found.area
-        for found, box in zip(objects, boxes, strict=True)
-    ]
+def _mended(sample_id: str, defect: DefectError, frame: Frame) -> Sample | None:
+    """The defective object alone, as it can be mended, if it can."""
+    if defect.mended is None:
+        return None
+    try:
+        return _assemble(sample_id, frame.picture, [(defect.mended, frame.fit(defect.mended)[0])])
+    except DefectError:
+        return None
+
+
+def _twice(kept: Mapping[int, tuple[TrueObject, Box]], file: Path) -> list[Finding]:
+    """Findings on objects of the same class and box as one before."""
+    first: dict[tuple[str, Box], int] = {}
+    findings = []
+    for number, (found, box) in kept.items():
+        before = first.setdefault((found.name, box), number)
+        if before != number:
+            detail = f"box {show(found.written)} and class are those of object {before} again"
+            findings.append(Finding("warning", "duplicate-box", str(file), number, found.name, detail))
+    return findings
+
+
+def _assemble(sample_id: str, picture: Path, kept: Sequence[tuple[TrueObject, Box]]) -> Sample:
+    objects = [found for found, _ in kept]
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) if found.area is None else found.area for found, box in kept]
     return Sample(
         sample_id,
         picture,
-        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array([box for _, box in kept], np.float32).reshape(-1, 4),
         tuple(found.name for found in objects),
         difficult=np.array([found.difficult for found in objects], bool),
         crowd=np.array([found.crowd for found in objects], bool),
@@ -134,8 +168,8 @@ def _is_flat(box: Box) -> bool:
     return min(box[2] - box[0], box[3] - box[1]) < LEAST_SIDE
 
 
-def _size_in_header(picture: Path) -> Size | None:
+def _sizes_in_header(picture: Path) -> tuple[Size, Size] | None:
     try:
-        return picture_size(picture)
+        return picture_sizes(picture)
     except DataError:
         return None  # the check of pictures tells why

@@ -3,18 +3,22 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from rcnn.data.arrays import DTYPES, NUMPY, TIFF, array_shape, read_array
+from rcnn.data.shown import as_shown
 from rcnn.errors import DataError
 from rcnn.sample import Picture, Pixels
 
 RGB = UInt8[np.ndarray, "H W 3"]
+Trouble = Literal["missing-picture", "not-a-picture", "truncated-picture", "unreadable-picture"]
 
 MAX_PIXELS = 100_000_000
 """More than any camera of today makes: a larger picture is a mistake, or made to fill the memory."""
@@ -36,6 +40,28 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 # Pillow warns of odd headers through Python's process-wide filters, which threads must not change at the same time.
 _OPENING = Lock()
+
+
+class PictureError(DataError):
+    """A picture that cannot be read; `kind` says why in a word."""
+
+    def __init__(self, message: str, kind: Trouble = "unreadable-picture") -> None:
+        super().__init__(message)
+        self.kind: Trouble = kind
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A picture that has been decoded to its end, though only for a glance."""
+
+    shown: tuple[int, int]
+    """Height and width as it is shown."""
+    stored: tuple[int, int]
+    """Height and width before EXIF turns it."""
+    glance: Image.Image
+    """Upright, gray, and as small as its decoder makes it cheaply: of at least 64 pixels a side where it has them."""
+    upright: bool = True
+    """Whether it is stored as it is shown, with no turn or mirroring that EXIF tells."""
 
 
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> RGB:
@@ -64,16 +90,36 @@ def picture_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         return _array_size(path, max_pixels)
 
 
-def verify_picture(path: Path, max_pixels: int = MAX_PIXELS, channels: int = 3) -> tuple[int, int]:
-    """Height and width as shown, once the whole file has been decoded; raises DataError like `read_pixels`."""
-    if channels != 3 or path.suffix.lower() in NUMPY:
-        height, width, _ = read_pixels(path, channels, max_pixels).shape
-        return height, width
+def picture_sizes(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width as shown and as stored, from the header alone; raises DataError like `read_picture`."""
     with _opened(path, max_pixels) as image:
-        size = _shown_size(image)
-        image.draft("L", (1, 1))  # JPEG: an eighth of the size and no colour, yet every byte is read
+        return _shown_size(image), _stored_size(image)
+
+
+def verify_picture(path: Path, max_pixels: int = MAX_PIXELS, channels: int = 3) -> Verified:
+    """What a picture is, once the whole file has been decoded; raises DataError like `read_pixels`."""
+    if channels != 3 or path.suffix.lower() in NUMPY:
+        return glanced(read_pixels(path, channels, max_pixels))
+    try:
+        return _verified(path, max_pixels)
+    except DataError:
+        if not _is_deep_tiff(path):
+            raise
+        return glanced(read_pixels(path, channels, max_pixels))
+
+
+def _verified(path: Path, max_pixels: int) -> Verified:
+    with _opened(path, max_pixels) as image:
+        shown, stored, upright = _shown_size(image), _stored_size(image), _orientation(image) == 1
+        image.draft("L", (64, 64))  # JPEG: down to an eighth of the size and no colour, yet every byte is read
         image.load()
-        return size
+        return Verified(shown, stored, _glance(image), upright)
+
+
+def glanced(picture: Pixels) -> Verified:
+    """The same of an array."""
+    size = picture.shape[0], picture.shape[1]
+    return Verified(size, size, Image.fromarray(as_shown(picture)).convert("L"))
 
 
 def read_pixels(path: Path, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -166,15 +212,23 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     except DataError:
         raise
     except FileNotFoundError:
-        raise DataError(f"{path}: no such picture; mend the path or remove what refers to it") from None
+        message = f"{path}: no such picture; mend the path or remove what refers to it"
+        raise PictureError(message, "missing-picture") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: not a picture, or none of {', '.join(FORMATS)}; convert or remove it") from None
+        message = f"{path}: not a picture, or none of {', '.join(FORMATS)}; convert or remove it"
+        raise PictureError(message, "not-a-picture") from None
     except Image.DecompressionBombError:
         limit = "over twice PIL.Image.MAX_IMAGE_PIXELS"
         raise DataError(f"{path}: {limit} pixels; scale it down or raise that limit") from None
     except Exception as error:  # a broken file makes decoders raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be decoded ({reason}); save it anew or remove it") from error
+        kind: Trouble = "truncated-picture" if _is_cut_off(error) else "unreadable-picture"
+        raise PictureError(f"{path}: cannot be decoded ({reason}); save it anew or remove it", kind) from error
+
+
+def _is_cut_off(error: Exception) -> bool:
+    """Whether a decoder complains, in the words of any of them, that the file ends too early."""
+    return isinstance(error, EOFError) or any(word in str(error).lower() for word in ("truncated", "end of file"))
 
 
 def _header(path: Path) -> Image.Image:
@@ -201,12 +255,24 @@ def _orientation(image: Image.Image) -> int:
     return orientation if orientation in _TURNS else 1
 
 
-def _shown_size(image: Image.Image) -> tuple[int, int]:
+def _stored_size(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
     if image.format == "TIFF":  # some versions of Pillow have turned this size already, others not
         tags = image.tag_v2  # type: ignore[attr-defined]
         width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
+    return height, width
+
+
+def _shown_size(image: Image.Image) -> tuple[int, int]:
+    height, width = _stored_size(image)
     return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+def _glance(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        image = Image.fromarray(_rgb(image)[:, :, 0])
+    turn = _TURNS[1 if image.format == "TIFF" else _orientation(image)]
+    return Image.fromarray(np.ascontiguousarray(turn(np.asarray(image.convert("L")))))
 
 
 def _rgb(image: Image.Image) -> RGB:

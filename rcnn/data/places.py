@@ -26,6 +26,14 @@ def inside(folder: Path, path: Path) -> bool:
     return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
 
 
+def leads_out(folder: Path, written: str, near: Path) -> bool:
+    """Whether a path, written in a file of the folder `near`, leaves the data's folder wherever one begins to walk."""
+    path = slashed(written)
+    if is_absolute(path):
+        return not inside(folder, Path(path))
+    return not any(inside(folder, start / path) for start in (folder, near))
+
+
 def tail_in(folder: Path, written: str) -> Path | None:
     """The longest end of a path that exists in the folder: data that was moved as a whole is found so.
 

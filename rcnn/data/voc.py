@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from rcnn.data.defects import DefectError, Finding, OpenedData, Size
+from rcnn.data.defects import DefectError, Finding, Kind, OpenedData, Size
 from rcnn.data.files import (
     ARRAY_SUFFIXES,
     CLASSES,
@@ -18,13 +18,17 @@ from rcnn.data.files import (
     child,
     files_under,
     listed_names,
+    told_otherwise,
 )
-from rcnn.data.objects import Box, Frame, TrueObject, make_sample, numbers, show
+from rcnn.data.objects import INVERTED, Box, Frame, TrueObject, make_sample, numbers, show
+from rcnn.data.places import leads_out
 from rcnn.data.voc_splits import split_up
 from rcnn.errors import DataError
 from rcnn.sample import DataSet, Sample
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_HEAD = 4096
+"""Bytes in which an annotation shows what it is, a declaration of its type before it included."""
 _MASKS = {"SegmentationClass", "SegmentationObject"}
 
 
@@ -37,6 +41,12 @@ class _Reading:
     findings: list[Finding] = field(default_factory=list)
     owners: dict[Path, Path] = field(default_factory=dict)
     """Picture to the annotation that describes it."""
+    files: dict[str, Path] = field(default_factory=dict)
+    """Sample id to that annotation."""
+
+    def warn(self, kind: Kind, file: Path, sample_id: str, detail: str) -> None:
+        """Adds a warning on an annotation as a whole."""
+        self.findings.append(Finding("warning", kind, str(file), None, None, detail, sample_id))
 
 
 def from_voc(box: Box) -> Box:
@@ -69,17 +79,20 @@ def read_voc(path: Path, seed: int = 0) -> OpenedData:
     index = PictureIndex(pictures)
     reading = _Reading()
     for file in files:
-        _read_file(file, ids[file], index, reading)
+        _read_file(file, ids[file], root, index, reading)
     splits, findings, drawn = split_up(root, ids, reading.samples, seed)
     names = _class_names(root, {name for samples in splits.values() for sample in samples for name in sample.names})
     findings = reading.findings + _unlabelled(root, len(set(pictures) - reading.owners.keys())) + findings
-    return OpenedData(DataSet(splits, names, drawn=drawn), findings, reading.sizes)
+    return OpenedData(DataSet(splits, names, drawn=drawn), findings, reading.sizes, reading.files)
 
 
 def looks_like_voc(file: Path) -> bool:
     """Whether an XML file begins like an annotation."""
-    with file.open("rb") as stream:
-        return b"<annotation" in stream.read(1024)
+    try:
+        with file.open("rb") as stream:
+            return b"<annotation" in stream.read(_HEAD)
+    except OSError:  # a link that leads nowhere, say
+        return False
 
 
 def devkit(path: Path) -> Path:
@@ -120,20 +133,30 @@ def _ids(files: Sequence[Path], annotations: Path) -> dict[Path, str]:
     }
 
 
-def _read_file(file: Path, sample_id: str, index: PictureIndex, reading: _Reading) -> None:
+def _read_file(file: Path, sample_id: str, root: Path, index: PictureIndex, reading: _Reading) -> None:
     try:
         annotation = _parse(file)
-        picture = _picture(file, annotation, index)
+        picture = _picture(file, annotation, root, index)
         if picture in reading.owners:
             other = reading.owners[picture]
             raise DefectError("duplicate-id", f"{picture.name} is annotated by {other} already; keep one of the two")
     except DefectError as defect:
         reading.findings.append(defect.finding(file))
         return
-    reading.owners[picture] = file
+    reading.owners[picture] = reading.files[sample_id] = file
+    written = annotation.findtext("filename") or ""
+    if leads_out(root, written, file.parent):
+        detail = (
+            f"names {show([written])[1:-1]}, outside the data's folder and never opened; read {picture.name} for it"
+        )
+        reading.warn("outside-folder", file, sample_id, detail)
+    elif told := told_otherwise(written, picture):
+        reading.warn("file-name", file, sample_id, told)
     size = _size(annotation)
     if size:
         reading.sizes[sample_id] = size
+    elif nothing := _no_size(annotation):
+        reading.warn("zero-size", file, sample_id, nothing)
     sample, findings = make_sample(sample_id, annotation.findall("object"), _object, Frame(picture, size), file)
     reading.samples[sample_id] = sample
     reading.findings += findings
@@ -143,7 +166,8 @@ def _parse(file: Path) -> Element:
     try:
         annotation = fromstring(file.read_bytes())
     except DefusedXmlException as error:
-        raise DefectError("broken-xml", f"holds entities ({type(error).__name__}), which no annotation needs") from None
+        told = "which can swell without end or read other files; never expanded, write it without"
+        raise DefectError("unsafe-xml", f"declares entities ({type(error).__name__}), {told}") from None
     except (ParseError, OSError, ValueError, LookupError) as error:
         raise DefectError("broken-xml", f"cannot be read ({' '.join(str(error).split())})") from None
     if annotation.tag != "annotation":
@@ -151,9 +175,11 @@ def _parse(file: Path) -> Element:
     return annotation
 
 
-def _picture(file: Path, annotation: Element, index: PictureIndex) -> Path:
+def _picture(file: Path, annotation: Element, root: Path, index: PictureIndex) -> Path:
     written = annotation.findtext("filename") or ""
     picture = index.find([name for name in (file.stem, written) if name.strip()], near=file)
+    if picture is None and leads_out(root, written, file.parent):
+        raise DefectError("outside-folder", f"names {written.strip()}, outside the data's folder: never opened")
     if picture is None:
         told = f" or {written.strip()}" if written.strip() else ""
         raise DefectError("missing-picture", f"no picture called {file.stem}{told}")
@@ -169,6 +195,14 @@ def _size(annotation: Element) -> Size | None:
     return (height, width) if height > 0 and width > 0 else None
 
 
+def _no_size(annotation: Element) -> str | None:
+    """What to say of a size that is told and cannot be; None where it is left out."""
+    told = {side: (annotation.findtext(f"size/{side}") or "").strip() for side in ("width", "height")}
+    if not any(told.values()):
+        return None
+    return f"says {told['width'] or 'nothing'}x{told['height'] or 'nothing'} pixels; the picture itself is asked"
+
+
 def _object(element: Element) -> TrueObject:
     name = " ".join((element.findtext("name") or "").split())
     if not name:
@@ -178,7 +212,11 @@ def _object(element: Element) -> TrueObject:
         raise DefectError("no-box", "has no box", name)
     written = [(box.findtext(corner) or "nothing").strip() for corner in _CORNERS]
     xmin, ymin, xmax, ymax = numbers(written, name)
-    if xmin >= xmax or ymin >= ymax:
+    if xmin == xmax or ymin == ymax:
         raise DefectError("no-area", f"box {show(written)} has no area", name)
     difficult = (element.findtext("difficult") or "").strip().lower() in ("1", "true", "yes")
-    return TrueObject(name, from_voc((xmin, ymin, xmax, ymax)), written, difficult=difficult)
+    ordered = min(xmin, xmax), min(ymin, ymax), max(xmin, xmax), max(ymin, ymax)
+    found = TrueObject(name, from_voc(ordered), written, difficult=difficult)
+    if ordered != (xmin, ymin, xmax, ymax):
+        raise DefectError("inverted", f"box {show(written)} {INVERTED}", name, found)
+    return found
