@@ -5,7 +5,7 @@ from rcnn.api.data import Data, read_data
 from rcnn.api.data_formats import convert_data
 from rcnn.api.loading import load, load_named, stored_config, uses_bf16
 from rcnn.api.looking import look
-from rcnn.api.measuring import evaluate_detector, evaluation_samples, measure
+from rcnn.api.measuring import Predicted, detect, evaluate_detector, evaluation_samples, measure
 from rcnn.api.training import DEFAULT_PRESET, Prepared, prepare_training, train
 from rcnn.api.transfer import Kept, source_config
 
@@ -13,10 +13,12 @@ __all__ = [
     "DEFAULT_PRESET",
     "Data",
     "Kept",
+    "Predicted",
     "Prepared",
     "Truncated",
     "compress",
     "convert_data",
+    "detect",
     "evaluate_detector",
     "evaluation_samples",
     "load",
