@@ -125,5 +125,5 @@ def _size(sample: Sample) -> tuple[int, int]:
     """Height and width of a sample's picture."""
     if isinstance(sample.picture, Path):
         return picture_size(sample.picture)
-    height, width, *_ = resolve(sample.picture).shape
+    height, width, *_ = resolve(sample.picture, channels=None).shape
     return height, width
