@@ -60,6 +60,16 @@ class RunFolder:
         """Features of all regions, from which SVMs and box regressors are solved for."""
         return self.path / "features.bin"
 
+    @property
+    def report(self) -> Path:
+        """The page that says how good the run is and what to do next."""
+        return self.path / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """The same figures for programs."""
+        return self.path / "report.json"
+
     def proposals(self, stage: str) -> Path:
         """What the network itself proposed before a stage."""
         return self.path / f"proposals-{stage}.safetensors"
@@ -99,7 +109,7 @@ class RunFolder:
     def _clear(self) -> None:
         """Remove what a run writes; anything else in the folder is somebody's and stays."""
         files = (self.last, self.best, self.config, self.metrics, self.splits, self.initial, self.features)
-        for file in (*files, *self.path.glob("proposals-*.safetensors")):
+        for file in (*files, self.report, self.figures, *self.path.glob("proposals-*.safetensors")):
             file.unlink(missing_ok=True)
             for unfinished in self.path.glob(f".{file.name}.*"):  # by a writer that was killed
                 unfinished.unlink()
@@ -113,6 +123,11 @@ class RunFolder:
         """Add lines to the metrics."""
         kept = self.metrics.read_text("utf-8") if self.metrics.exists() else ""
         write_text(self.metrics, kept + "".join(json.dumps(row) + "\n" for row in rows))
+
+    def metrics_rows(self) -> list[dict[str, Any]]:
+        """The lines of the metrics; none where there are none yet."""
+        text = self.metrics.read_text("utf-8") if self.metrics.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]
 
     def cut_metrics(self, stage: str, epoch: int) -> None:
         """Drop the lines of a stage after `epoch`: they were written by epochs whose weights were not saved."""

@@ -91,9 +91,9 @@ class Detections:
         """The class name of each detection."""
         return [self.class_names[label - 1] for label in self.labels.tolist()]
 
-    def above(self, score: float) -> "Detections":
-        """Those with a score of at least `score`."""
-        keep = self.scores >= score
+    def above(self, score: float | Float[Tensor, "K"]) -> "Detections":
+        """Those with a score of at least `score`, or of at least that of their class where each has its own."""
+        keep = self.scores >= (score[self.labels - 1] if isinstance(score, Tensor) else score)
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.class_names)
 
     def best(self, count: int) -> "Detections":

@@ -172,7 +172,8 @@ def test_a_trained_run_holds_its_files_and_a_plan_is_shown_first(voc, tmp_path, 
     out = tmp_path / "run"
     assert main(["train", str(voc), *RANDOM, "--epochs", "1", "--out", str(out)]) == 0
     names = {file.name for file in out.iterdir()}
-    assert names == {"model.safetensors", "last.safetensors", "config.yaml", "metrics.jsonl", "splits.json", "events"}
+    tensors, texts = {"model.safetensors", "last.safetensors"}, {"config.yaml", "metrics.jsonl", "splits.json"}
+    assert names == tensors | texts | {"events", "report.html", "report.json"}
     assert override(Config(), out / "config.yaml", (), {}) == api.stored_config(out) == tiny_config(epochs=1)
     assert json.loads((out / "splits.json").read_text())["val"] == ["val0", "val1"]
     printed = capsys.readouterr().out

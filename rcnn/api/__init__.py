@@ -6,7 +6,7 @@ from rcnn.api.data import Data, read_data
 from rcnn.api.data_formats import convert_data
 from rcnn.api.loading import load, load_named, stored_config, uses_bf16
 from rcnn.api.looking import look
-from rcnn.api.measuring import evaluate_detector, evaluation_samples, measure
+from rcnn.api.measuring import Predicted, detect, evaluate_detector, evaluation_samples, measure
 from rcnn.api.training import DEFAULT_PRESET, Prepared, prepare_training, train
 from rcnn.api.transfer import Kept, source_config
 
@@ -15,11 +15,13 @@ __all__ = [
     "Checked",
     "Data",
     "Kept",
+    "Predicted",
     "Prepared",
     "Truncated",
     "check",
     "compress",
     "convert_data",
+    "detect",
     "evaluate_detector",
     "evaluation_samples",
     "load",

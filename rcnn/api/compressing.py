@@ -49,7 +49,8 @@ def compress(run: Path | str, ranks: Mapping[str, int], out: Path | str, overwri
     write_text(folder.config, to_yaml(config))
     if source.splits.is_file():
         write_text(folder.splits, source.splits.read_text("utf-8"))
-    carried = {name: value for name, value in metadata.items() if name != "format_version"}
+    # Thresholds hold for the scores that they were measured on, not for those of another network.
+    carried = {name: value for name, value in metadata.items() if name not in ("format_version", "thresholds")}
     write_tensors(folder.best, detector.model.state_dict(), carried | {"config": config.model_dump(mode="json")})
     return [
         Truncated(

@@ -85,7 +85,8 @@ def as_trained(
     model.load_state_dict(model_tensors(tensors) or tensors)
     preprocess, category_ids = build.preprocess(config.input), metadata.get("category_ids")
     class_names, max_pixels = metadata["class_names"], config.input.max_pixels
-    return Detector(model, preprocess, class_names, where, bf16, max_pixels, category_ids, build.proposer(config))
+    about = (preprocess, class_names, where, bf16, max_pixels, category_ids, build.proposer(config))
+    return Detector(model, *about, thresholds=metadata.get("thresholds", {}).get("by_class"))
 
 
 def load_named(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rcnn.api.data import Data, read_data, with_splits_of
@@ -14,6 +14,7 @@ from rcnn.evaluation import Evaluation, Protocol, check_protocol, evaluate
 from rcnn.inference.predictor import Detector
 from rcnn.runs import RunFolder
 from rcnn.sample import DataSet, Sample
+from rcnn.structures import Detections
 
 
 def measure(
@@ -35,6 +36,53 @@ def measure(
         detector, read_data(data, "drop", channels=detector.preprocess.channels), split, Path(run), proposals
     )
     return evaluate_detector(detector, samples, protocol, batch)[0]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What was found in the pictures of a split, by a detector or as a file has it."""
+
+    samples: Sequence[Sample]
+    detections: Sequence[Detections]
+    """One for each sample, in its own pixels."""
+    class_names: tuple[str, ...]
+    seconds: float | None = None
+    """A picture, to detect; None for a file."""
+    notes: tuple[str, ...] = ()
+    """What is worth knowing of how they came about, a line each."""
+
+    def judge(self, protocol: Protocol, checked: tuple[str, ...] | None = None) -> Evaluation:
+        """The detections held against the truth; the protocol is checked on the truth itself first.
+
+        `checked` is what that check said, where it was made before.
+        """
+        notes = check_protocol(self.samples, self.class_names, protocol) if checked is None else checked
+        result = evaluate(self.samples, self.detections, self.class_names, protocol)
+        return replace(result, warnings=notes + self.notes + result.warnings)
+
+    def of(self, other: "Predicted") -> "Predicted":
+        """The same for the pictures of `other`; raises ConfigError where those are not all among these."""
+        places = {sample.id: place for place, sample in enumerate(self.samples)}
+        missing = [sample.id for sample in other.samples if sample.id not in places]
+        if missing or self.class_names != other.class_names:
+            what = f"picture {missing[0]} is in one split only" if missing else "they know other classes"
+            raise ConfigError(f"--against: the two runs cannot be compared: {what}; train both on the same data")
+        detections = [self.detections[places[sample.id]] for sample in other.samples]
+        return replace(self, samples=other.samples, detections=detections)
+
+
+def detect(
+    detector: Detector, samples: Sequence[Sample], batch: int = 1, on_picture: Callable[[], object] = lambda: None
+) -> Predicted:
+    """Look at the pictures of the samples."""
+    found, before, began = [], detector.incomplete, time.perf_counter()
+    for detections in detector.predict(samples, batch):
+        found.append(detections)
+        on_picture()
+    seconds = (time.perf_counter() - began) / max(1, len(samples))
+    cut = detector.incomplete - before
+    notes = (f"{cut} pictures had more candidates than the cap; raise model.detections.candidates",) if cut else ()
+    return Predicted(samples, found, detector.class_names, seconds, notes)
 
 
 def evaluate_detector(
@@ -60,17 +108,10 @@ def evaluate_protocols(
     on_picture: Callable[[], object] = lambda: None,
 ) -> tuple[list[Evaluation], float]:
     """The same detections under several protocols, and the seconds a picture that detecting took."""
-    notes = [check_protocol(samples, detector.class_names, protocol) for protocol in protocols]
-    found, before, began = [], detector.incomplete, time.perf_counter()
-    for detections in detector.predict(samples, batch):
-        found.append(detections)
-        on_picture()
-    seconds = (time.perf_counter() - began) / max(1, len(samples))
-    cut = detector.incomplete - before
-    capped = (f"{cut} pictures had more candidates than the cap; raise model.detections.candidates",) if cut else ()
-    results = [evaluate(samples, found, detector.class_names, protocol) for protocol in protocols]
-    pairs = zip(results, notes, strict=True)
-    return [replace(result, warnings=note + capped + result.warnings) for result, note in pairs], seconds
+    checked = [check_protocol(samples, detector.class_names, protocol) for protocol in protocols]
+    predicted = detect(detector, samples, batch, on_picture)
+    results = [predicted.judge(protocol, notes) for protocol, notes in zip(protocols, checked, strict=True)]
+    return results, predicted.seconds or 0.0
 
 
 def evaluation_samples(

@@ -89,7 +89,7 @@ def prepare_training(
     """
     folder, where = RunFolder(Path(out)), choose_device(device)
     stored = stored_run(folder, resume, overwrite)
-    reading = _reading(stored, bad_boxes, format, proposals, backbone_weights, start_from)
+    reading = _reading(stored, bad_boxes, format, proposals, backbone_weights, start_from) | _place(data)
     config, pretrained = _settings(config, stored, folder, reading)
     dataset, splits, config = _dataset(data, config, folder, stored, reading, train_split, val_split)
     model, report, kept = _network(config, dataset.class_names, reading, stored is None, pretrained, where)
@@ -259,6 +259,11 @@ def _reading(
     }
     begun = stored["reading"] if stored else {"bad_boxes": "fail"}
     return {name: value or begun.get(name) for name, value in given.items()}
+
+
+def _place(data: Data) -> dict[str, Any]:
+    """Where the data is, for what comes after training; nothing for samples of a program."""
+    return {"data": str(data)} if isinstance(data, Path | str) else {}
 
 
 def _samples(

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from rcnn import api
+from rcnn.api.reporting import EVERYTHING, write_report
+from rcnn.api.study import study
 from rcnn.cli.evaluate import show
 from rcnn.cli.progress import TrainingProgress, show_plan
 from rcnn.data.digits import digit_scenes
@@ -42,10 +44,12 @@ def demo(
         prepared.training.run()
     detector = api.load(out, "cpu")
     test = dataset.splits["test"]
-    result, seconds = api.evaluate_detector(detector, test, batch=8)
-    show(result, "test", seconds)
+    answers = study(api.detect(detector, test, 8), "test", EVERYTHING, None, detector)
+    show(answers.evaluation, "test", answers.predicted.seconds)
+    page = write_report(out, dataset, "handwritten digits in scenes", answers, detector)
     sheet = draw_examples(detector, test[:SHOWN], out / "examples")
-    print(f"\nexamples: {sheet} (one sheet) and the pictures beside it; the run: {out}")
+    print(f"\nreport: {page}: how good it is, where it errs, and what to do next")
+    print(f"examples: {sheet} (one sheet) and the pictures beside it; the run: {out}")
     print("on your own pictures, labelled in VOC, COCO, YOLO or CSV form:")
     print("  rcnn train DATA --out runs/mine")
     print("  rcnn evaluate runs/mine DATA --split test")

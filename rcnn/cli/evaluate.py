@@ -1,34 +1,44 @@
 """`rcnn evaluate`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.progress import track
 
 from rcnn import api
+from rcnn.analysis.thresholds import parse_goal
+from rcnn.api.detecting import Detecting
+from rcnn.api.predictions import read_predictions, write_predictions
+from rcnn.api.study import Questions, Study, study
+from rcnn.api.thresholds import doubtful_split, refuse_to_store, store_thresholds
 from rcnn.cli import options as o
-from rcnn.cli.tables import flowed, show_table
-from rcnn.evaluation import Evaluation, Protocol
-from rcnn.report.words import counted
+from rcnn.cli.numbers import console, note, show, show_study
+from rcnn.data import samples_of
+from rcnn.errors import ConfigError
+from rcnn.evaluation.interval import RESAMPLES
 from rcnn.runs import write_text
-from rcnn.sample import Sample
 
-FEW = 20
-"""Objects: fewer are too few to measure by."""
-_console = Console(highlight=False, markup=False, emoji=False)  # class names may hold brackets and colons
+__all__ = ["evaluate", "show"]
+AnyProtocol = Literal["voc07", "voc", "coco", "all"]
+Places = Annotated[list[str], typer.Argument(metavar="[RUN] DATA", help="A run, or torchvision:NAME; and the data.")]
 
 
 def evaluate(
-    run: o.RunArgument,
-    data: o.DataArgument,
+    places: Places,
     split: Annotated[str, typer.Option(help="The part of the data to measure on.")] = "test",
-    protocol: Annotated[Protocol, typer.Option(help="How AP is computed.")] = "coco",
+    protocol: Annotated[AnyProtocol, typer.Option(help="How AP is computed; all: side by side, and why.")] = "coco",
     weights: o.WhichWeights = "best",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    predictions: o.PredictionsFile = None,
+    save_predictions: o.SavePredictions = None,
+    interval: o.IntervalFlag = False,
+    resamples: o.Resamples = RESAMPLES,
+    against: o.Against = None,
+    threshold_for: o.ThresholdFor = None,
+    analyse: o.AnalyseFlag = False,
     batch: o.Together = 1,
     device: o.Device = "auto",
     precision: o.Precision = "fp32",
@@ -38,42 +48,77 @@ def evaluate(
     bad_boxes: o.BadBoxes = "drop",
     data_format: o.DataFormat = None,
 ) -> None:
-    """Measure a trained detector on a data set.
+    """Measure a trained detector, or the predictions in a file, on a data set.
 
     Before anything is measured, the truth itself is scored as if it had been predicted: it must reach 1.
     """
-    detector = api.load_named(run, weights, device, precision, max_proposals, compile)
-    dataset = api.read_data(data, bad_boxes, data_format, detector.max_pixels, detector.preprocess.channels)
-    samples = api.evaluation_samples(detector, dataset, split, Path(run), proposals, o.cores())
-    steps = iter(track(range(len(samples)), "detecting", console=_console, disable=not _console.is_terminal))
-    result, seconds = api.evaluate_detector(detector, samples, protocol, batch, lambda: next(steps, None))
-    show(result, split, seconds)
-    warn_of_chance(samples)
+    run, data = run_and_data(places, predictions)
+    how = Detecting(weights, device, precision, compile, batch, proposals, max_proposals, o.cores())
+    goal = parse_goal(threshold_for) if threshold_for else None
+    measured = "coco" if protocol == "all" else protocol
+    asked = Questions(measured, protocol == "all", interval, resamples, goal, analyse)
+    reading = {"bad_boxes": bad_boxes, "format": data_format}
+    result = measure(run, data, split, how, asked, reading, predictions, against, save_predictions)
+    show_study(result, protocol, str(run or predictions), against)
+    keep(result, run)
     if json_file:
-        numbers: dict[str, Any] = {"split": split, **result.to_json(), "seconds_per_image": seconds}
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(json_file, json.dumps(numbers, indent=2) + "\n")
+        write_text(json_file, json.dumps(result.to_json(), indent=2) + "\n")
 
 
-def show(result: Evaluation, split: str, seconds: float) -> None:
-    """The numbers as tables."""
-    pictures = counted(result.pictures, "picture")
-    _console.print(f"{result.protocol} protocol, split {split}: {pictures}, {seconds:.3f} s a picture")
-    metrics = (f"{name} {_number(value)}" for name, value in result.metrics.items())
-    _console.print("\n".join(flowed(metrics, _console.width)))
-    columns = list(next(iter(result.per_class.values()), {}))
-    rows = [(name, *(_number(numbers[c]) for c in columns)) for name, numbers in result.per_class.items()]
-    show_table(_console, ("class", *columns), rows)
-    for warning in result.warnings:
-        _console.print(f"note: {warning}", soft_wrap=True)
+def run_and_data(places: Sequence[str], predictions: Path | None) -> tuple[str | None, Path]:
+    """What is measured, and on which data; a run is not given with a file of predictions."""
+    if predictions is None and len(places) == 2:
+        return places[0], Path(places[1])
+    if predictions is not None and len(places) == 1:
+        return None, Path(places[0])
+    if predictions is None:
+        raise ConfigError(
+            f"{' '.join(places)}: give a run and the data, as in rcnn evaluate RUN DATA, or --predictions FILE DATA"
+        )
+    raise ConfigError(f"{' '.join(places)}: beside --predictions give the data alone: the file stands for the run")
 
 
-def warn_of_chance(samples: Sequence[Sample]) -> None:
-    """A note where so few objects count that one of them more or less moves the numbers."""
-    objects = sum(not (d or c) for s in samples for d, c in zip(s.difficult, s.crowd, strict=True))  # type: ignore[arg-type]
-    if objects < FEW:
-        _console.print(f"note: {counted(objects, 'object')} only: chance weighs much in these numbers")
+def measure(
+    run: str | None,
+    data: Path,
+    split: str,
+    how: Detecting,
+    asked: Questions,
+    reading: Mapping[str, object],
+    predictions: Path | None,
+    against: str | None,
+    save_predictions: Path | None,
+) -> Study:
+    """Look, and answer; what takes long begins when all that could be wrong has been looked at."""
+    if asked.goal and run:
+        refuse_to_store(run, how.weights)
+    detector = how.detector(run) if run else None
+    looks = {"max_pixels": detector.max_pixels, "channels": detector.preprocess.channels} if detector else {}
+    dataset = api.read_data(data, **reading, **looks)  # type: ignore[arg-type]
+    if detector and run:
+        count = len(samples_of(dataset, split))
+        predicted = how.look(detector, run, dataset, split, _bar(count))
+    else:
+        assert predictions is not None
+        predicted = read_predictions(predictions, dataset, split)
+    if save_predictions:
+        write_predictions(save_predictions, predicted, dataset)
+    rival = how.rival(against, dataset, split, predicted) if against else None
+    return study(predicted, split, asked, rival, detector)
 
 
-def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.3f}"  # noqa: PLR0124
+def keep(result: Study, run: str | None) -> None:
+    """Store the thresholds in the run, with a word where they may not hold elsewhere."""
+    if result.goal is None or result.thresholds is None or run is None:
+        return
+    store_thresholds(Path(run), result.goal, result.split, result.thresholds)
+    console.print(f"stored in {run}: rcnn predict shows each class from its threshold on", soft_wrap=True)
+    if doubt := doubtful_split(Path(run), result.split):
+        note(doubt)
+
+
+def _bar(count: int) -> Callable[[], object]:
+    """A step of a progress bar, on a terminal."""
+    steps = iter(track(range(count), "detecting", console=console, disable=not console.is_terminal))
+    return lambda: next(steps, None)

@@ -33,6 +33,7 @@ COMMANDS = {
     "check": Entry("rcnn.cli.check:check", "Find what is wrong in a data set, before training."),
     "train": Entry("rcnn.cli.train:train", "Train a detector on a data set."),
     "evaluate": Entry("rcnn.cli.evaluate:evaluate", "Measure a trained detector on a data set."),
+    "report": Entry("rcnn.cli.report:report", "Write a run's page: how good, what to do next, with pictures."),
     "predict": Entry("rcnn.cli.predict:predict", "Find the objects in pictures."),
     "compare": Entry("rcnn.cli.compare:compare", "Train and measure the methods side by side, beside the papers."),
     "compress": Entry("rcnn.cli.compress:compress", "Make a run smaller by truncated SVD."),

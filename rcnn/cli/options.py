@@ -78,4 +78,27 @@ Scheme = Annotated[
     ),
 ]
 
+LeastScore = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Of a detection; else each class's of --threshold-for, or 0.5.")
+]
+PredictionsFile = Annotated[
+    Path | None,
+    typer.Option("--predictions", metavar="FILE", help="Measure these COCO results, of any program, instead of a run."),
+]
+SavePredictions = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write every detection, for --predictions and other programs.")
+]
+IntervalFlag = Annotated[bool, typer.Option("--interval", help="Say how far AP could be off for the few pictures.")]
+Resamples = Annotated[int, typer.Option(min=100, help="Choices of pictures that intervals and tests are drawn from.")]
+ThresholdFor = Annotated[
+    str | None,
+    typer.Option(
+        metavar="GOAL", help="precision=P or recall=R: find and store the score of each class that rcnn predict shows."
+    ),
+]
+Against = Annotated[
+    str | None, typer.Option(metavar="RUN2", help="Another run, or a .json of predictions: which of the two is better?")
+]
+AnalyseFlag = Annotated[bool, typer.Option("--analyse", help="Say where AP is lost, and which stage lost what.")]
+
 cores = compiled.cores

@@ -34,7 +34,7 @@ def predict(
     run: o.RunArgument,
     pictures: Annotated[list[str], typer.Argument(help="Files, folders, or patterns such as 'photos/*.jpg'.")],
     out: Annotated[Path, typer.Option(help="Folder for the drawn pictures.")],
-    score: Annotated[float, typer.Option(min=0, max=1, help="Least score of a detection.")] = 0.5,
+    score: o.LeastScore = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the detections here.")] = None,
     batch: o.Together = 1,
     proposals: o.ProposalsFile = None,

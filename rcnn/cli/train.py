@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rcnn import api
+from rcnn.api.reporting import report_of_training
 from rcnn.cli import options as o
 from rcnn.cli.progress import TrainingProgress, show_plan, trained
 from rcnn.config import Config
@@ -65,6 +66,8 @@ def run(data: Path, out: Path, config: Config, **options: object) -> int:
     show_plan(prepared)
     if not trained(prepared, listener):
         return 130
+    if page := report_of_training(prepared, data.resolve().name):
+        print(f"report: {page}")
     print(f"done: {out} holds the run; next: rcnn evaluate {out} {data} --split test")
     return 0
 

@@ -51,6 +51,24 @@ def _precision_and_recall(
     scenes: Sequence[Scene], class_names: tuple[str, ...], caps: list[int]
 ) -> tuple[Float64[np.ndarray, "T R K A M"], Float64[np.ndarray, "T K A M"]]:
     """By IoU threshold T, recall point R, class K, area range A and cap on detections M."""
+    evaluator = _evaluator(scenes, class_names, caps)
+    evaluator.evaluate()
+    evaluator.accumulate()
+    result: Any = evaluator.eval
+    return result["precision"], result["recall"]
+
+
+def matched_pictures(
+    scenes: Sequence[Scene], class_names: tuple[str, ...], max_detections: int
+) -> list[dict[str, Any]]:
+    """COCO's matching of each class in each picture, objects of every size: pycocotools' `evalImgs`."""
+    evaluator = _evaluator(scenes, class_names, [max_detections])
+    evaluator.params.area_rng, evaluator.params.area_rng_lbl = [[0.0, LARGEST_AREA]], ["all"]
+    evaluator.evaluate()
+    return [each for each in evaluator.eval_imgs if each is not None]
+
+
+def _evaluator(scenes: Sequence[Scene], class_names: tuple[str, ...], caps: list[int]) -> Any:
     from hotcoco import COCO, COCOeval
 
     images = [{"id": number} for number in range(1, len(scenes) + 1)]
@@ -58,10 +76,7 @@ def _precision_and_recall(
     truth = COCO.from_arrays(images=images, categories=categories, **_truth(scenes))
     evaluator = COCOeval(truth, truth.load_res(_found(scenes)), "bbox")
     evaluator.params.max_dets = caps
-    evaluator.evaluate()
-    evaluator.accumulate()
-    result: Any = evaluator.eval
-    return result["precision"], result["recall"]
+    return evaluator
 
 
 def _truth(scenes: Sequence[Scene]) -> dict[str, Any]:

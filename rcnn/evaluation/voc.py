@@ -1,6 +1,8 @@
 """Average precision as Pascal VOC defines it (development kits of 2007 and 2012, VOCevaldet)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -21,8 +23,10 @@ def score_voc(scenes: Sequence[Scene], class_names: tuple[str, ...], average: Av
     """The average precision of each class; NaN for a class without countable truth."""
     countable = [scene.labels[~(scene.difficult | scene.crowd)] for scene in scenes]
     totals = np.bincount(np.concatenate([*countable, np.zeros(0, np.int64)]), minlength=len(class_names) + 1)[1:]
-    hits = _hits_by_class(scenes, len(class_names))
-    averages = [average(hit, int(total)) if total else float("nan") for hit, total in zip(hits, totals, strict=True)]
+    ranked = rank_by_class(scenes, len(class_names))
+    averages = [
+        average(of.hit, int(total)) if total else float("nan") for of, total in zip(ranked, totals, strict=True)
+    ]
     return {name: {"AP": value} for name, value in zip(class_names, averages, strict=True)}
 
 
@@ -47,34 +51,50 @@ def _envelope(hit: Bool[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:
     return np.maximum.accumulate(precision[::-1])[::-1]
 
 
-def _hits_by_class(scenes: Sequence[Scene], classes: int) -> Iterator[Bool[np.ndarray, "N"]]:
-    """For each class its detections, best first, those on difficult boxes left out: True where one hits."""
-    labels, scores, claims = _claims(scenes)
+@dataclass(frozen=True)
+class Ranked:
+    """The detections of one class in all pictures, best first, those on difficult or crowd boxes left out."""
+
+    pictures: Int64[np.ndarray, "N"]
+    """The place of each one's picture."""
+    scores: Float64[np.ndarray, "N"]
+    hit: Bool[np.ndarray, "N"]
+
+
+def rank_by_class(scenes: Sequence[Scene], classes: int) -> list[Ranked]:
+    """What was found of each class, and which detections hit."""
+    pictures, labels, scores, claims = _claims(scenes)
     order = np.lexsort((-scores, labels))
-    labels, claims = labels[order], claims[order]
+    pictures, labels, scores, claims = pictures[order], labels[order], scores[order], claims[order]
     # A box has one class, so the first of all that claim it is the best of its class.
     first = np.unique(claims, return_index=True)[1]
     hit = np.zeros(len(claims), bool)
     hit[first] = claims[first] >= 0
-    return iter(np.split(hit, np.searchsorted(labels, np.arange(2, classes + 1))))
+    ends = np.searchsorted(labels, np.arange(1, classes + 2)).tolist()
+    parts = [slice(*pair) for pair in pairwise(ends)]
+    return [Ranked(pictures[part], scores[part], hit[part]) for part in parts]
 
 
-def _claims(scenes: Sequence[Scene]) -> tuple[Int64[np.ndarray, "N"], Float64[np.ndarray, "N"], Int64[np.ndarray, "N"]]:
-    """Labels, scores and claims of all detections that count, picture after picture.
+def _claims(
+    scenes: Sequence[Scene],
+) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"], Float64[np.ndarray, "N"], Int64[np.ndarray, "N"]]:
+    """Pictures, labels, scores and claims of all detections that count, picture after picture.
 
     A claim is the number, over all pictures, of the true box that a detection lies on; -1 where it lies on none.
     """
-    labels, scores, claims = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0, np.int64)]
+    pictures, labels, claims = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    scores = [np.zeros(0)]
     offset = 0
-    for scene in scenes:
+    for place, scene in enumerate(scenes):
         best, passes = _best_boxes(scene)
         counts = np.ones(len(best), bool)
         counts[passes] = ~(scene.difficult | scene.crowd)[best[passes]]
+        pictures.append(np.full(int(counts.sum()), place))
         labels.append(scene.found_labels[counts])
         scores.append(scene.found_scores[counts])
         claims.append(np.where(passes, best + offset, -1)[counts])
         offset += len(scene.labels)
-    return np.concatenate(labels), np.concatenate(scores), np.concatenate(claims)
+    return np.concatenate(pictures), np.concatenate(labels), np.concatenate(scores), np.concatenate(claims)
 
 
 def _best_boxes(scene: Scene) -> tuple[Int64[np.ndarray, "D"], Bool[np.ndarray, "D"]]:

@@ -78,7 +78,7 @@ def _drawn(image: Image.Image, tags: Sequence[Tag], dashed: Sequence[Sequence[fl
     for tag in reversed(tags):  # the best on top
         _outline(pen, tag, width)
     for box in dashed:
-        _dashes(pen, _on_image(box, scale, image.size), width)
+        dashes(pen, _on_image(box, scale, image.size), width)
     _write(pen, tags, image.size, width)
     return image
 
@@ -143,7 +143,7 @@ def _outline(pen: ImageDraw.ImageDraw, tag: Tag, width: int) -> None:
     pen.rectangle((x1, y1, x2 - 1, y2 - 1), outline=tag.colour, width=width)
 
 
-def _dashes(pen: ImageDraw.ImageDraw, box: Rectangle, width: int) -> None:
+def dashes(pen: ImageDraw.ImageDraw, box: Rectangle, width: int) -> None:
     """White, black and nothing in turn, so that some of it shows on any ground and on any box beneath."""
     x1, y1, x2, y2 = box
     thin, dash = max(1, width // 2), 3 * max(1, width)

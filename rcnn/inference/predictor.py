@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import nn
+from torch import Tensor, nn
 
 from rcnn.acceleration.dense import compile_dense
 from rcnn.acceleration.graphs import Graphed
@@ -29,7 +29,8 @@ from rcnn.structures import Batch, Detections, PaddedDetections, to_device, unpa
 Source = Picture | Sample
 """A file, an array of height x width x channels, a function that makes one, or a sample, which may bring proposals."""
 
-
+SHOWN = 0.5
+"""The score from which a detection is shown, unless told otherwise."""
 _NO_REGIONS = np.zeros((0, 4), np.float32)
 
 
@@ -82,6 +83,7 @@ class Detector:
         category_ids: Mapping[str, int] | None = None,
         proposer: Proposer | None = None,
         fills: bool = False,
+        thresholds: Mapping[str, float | None] | None = None,
     ) -> None:
         self.model = model.to(device).eval()
         self.proposer = proposer
@@ -92,6 +94,8 @@ class Detector:
         self.max_pixels = max_pixels
         self.category_ids = dict(category_ids or {})
         """Class name to its number in the COCO file that the model was trained on; empty for other data."""
+        self.thresholds = dict(thresholds or {})
+        """Class name to the score from which it is shown; empty where `rcnn evaluate --threshold-for` set none."""
         self.incomplete = 0
         """Pictures so far whose detections the cap on candidates may have changed."""
         self.compiled = False
@@ -129,10 +133,19 @@ class Detector:
         if isinstance(self._run, Graphed):  # graphs hold the one that they were made of
             self._run = Graphed(self._forward)
 
-    def predict(self, pictures: Source | Iterable[Source], batch: int = 1, score: float = 0.0) -> Iterator[Detections]:
+    @property
+    def shown(self) -> Float[Tensor, "K"]:
+        """The score from which each class is shown: the stored one, or 0.5."""
+        stored = [self.thresholds.get(name) for name in self.class_names]
+        return torch.tensor([SHOWN if score is None else score for score in stored])
+
+    def predict(
+        self, pictures: Source | Iterable[Source], batch: int = 1, score: float | None = 0.0
+    ) -> Iterator[Detections]:
         """The detections of each picture in turn, those of a score of at least `score`, `batch` pictures at a time.
 
-        Raises DataError at a picture that cannot be read.
+        None stands for the thresholds that are stored with the model, and 0.5 for a class without one. Raises
+        DataError at a picture that cannot be read.
         """
         for found in self.predict_each(pictures, batch, score):
             if isinstance(found, DataError):
@@ -140,15 +153,15 @@ class Detector:
             yield found
 
     def predict_each(
-        self, pictures: Source | Iterable[Source], batch: int = 1, score: float = 0.0
+        self, pictures: Source | Iterable[Source], batch: int = 1, score: float | None = 0.0
     ) -> Iterator[Detections | DataError]:
         """Like `predict`, but a picture that cannot be read gives its error in its place, and the rest is done."""
         if batch < 1:
             raise ConfigError(f"batch: is {batch}; give 1 or more pictures at a time")
-        sources = iter(_listed(pictures))
+        sources, least = iter(_listed(pictures)), self.shown if score is None else score
         while chunk := list(islice(sources, batch)):
             for found in self._chunk([self._read(source) for source in chunk]):
-                yield found if isinstance(found, DataError) else found.above(score)
+                yield found if isinstance(found, DataError) else found.above(least)
 
     def stages(self, pictures: Source | Iterable[Source]) -> Iterator[Stages]:
         """All that the network considered in each picture in turn, by itself, on the CPU (`rcnn.methods.stages`).

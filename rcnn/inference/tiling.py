@@ -54,7 +54,7 @@ class Tiles:
 
 
 def predict_tiled(
-    detector: Detector, pictures: Iterable[Picture], tiles: Tiles, batch: int = 1, score: float = 0.0
+    detector: Detector, pictures: Iterable[Picture], tiles: Tiles, batch: int = 1, score: float | None = 0.0
 ) -> Iterator[Detections]:
     """The detections of each picture, found in its tiles, `batch` of them at a time, in the picture's own pixels.
 

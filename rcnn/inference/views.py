@@ -28,7 +28,7 @@ class Views:
 
 
 def predict_views(
-    detector: Detector, pictures: Iterable[Picture], views: Views, batch: int = 1, score: float = 0.0
+    detector: Detector, pictures: Iterable[Picture], views: Views, batch: int = 1, score: float | None = 0.0
 ) -> Iterator[Detections]:
     """The detections of each picture, those of all looks put together, in its own pixels.
 

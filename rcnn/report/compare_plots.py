@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,10 +57,9 @@ Plot = Bars | Lines
 
 def draw(plot: Plot) -> "Figure":
     """The drawing, in the colours of a white page."""
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
+    with styled():
         rows = len(plot.labels) * (1 if plot.stacked else len(plot.series)) if isinstance(plot, Bars) else 0
         figure = Figure(figsize=(5.6, 1.3 + 0.3 * rows if rows else 3.6), layout="constrained")
         axes = figure.subplots()
@@ -72,19 +72,33 @@ def draw(plot: Plot) -> "Figure":
 
 
 def svg(plot: Plot) -> str:
-    """The drawing as an element of a page: without a prolog, its names its own, its ink the page's."""
-    from matplotlib import rc_context
+    """The drawing as an element of a page."""
+    return element(draw(plot), plot.title)
 
-    figure, content = draw(plot), io.StringIO()
-    with rc_context(_STYLE | {"svg.hashsalt": plot.title}):
+
+def element(figure: "Figure", label: str) -> str:
+    """A figure drawn in this style, as an element: without a prolog, its names its own, its ink the page's.
+
+    The label is what is read aloud in its place.
+    """
+    content = io.StringIO()
+    with styled({"svg.hashsalt": label}):
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(content, format="svg", transparent=True, metadata=nothing)
     text = content.getvalue()
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text[text.index("<svg") :]).replace("xlink:href", "href")
-    text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img">', text, count=1)
+    named = f'role="img" aria-label="{escape(label, quote=True)}"'
+    text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', lambda head: f"<svg {head[1]} {named}>", text, count=1)
     used = set(re.findall(r"#([\w.-]+)", text))  # the other names would be those of the next drawing too
     text = re.sub(r' id="([^"]*)"', lambda name: name[0] if name[1] in used else "", text)
     return text.replace(_INK, "currentColor")
+
+
+def styled(more: Mapping[str, Any] | None = None) -> Any:
+    """A context in which figures are drawn in this style."""
+    from matplotlib import rc_context
+
+    return rc_context(_STYLE | dict(more or {}))
 
 
 def _draw_bars(axes: "Axes", plot: Bars) -> None:

@@ -1,4 +1,7 @@
-"""Numbers as people write them."""
+"""Numbers and names as people write them."""
+
+METHODS = {"rcnn": "R-CNN", "sppnet": "SPPnet", "fast-rcnn": "Fast R-CNN", "faster-rcnn": "Faster R-CNN"}
+"""What the papers call the methods."""
 
 
 def counted(number: int, word: str, words: str | None = None) -> str:

@@ -1,0 +1,82 @@
+"""From which score to show each class, for a stated precision or recall."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from rcnn.analysis.average_precision import plain
+from rcnn.analysis.curves import ClassCurve
+from rcnn.errors import ConfigError
+
+Quantity = Literal["precision", "recall"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is asked of each class: at least so much precision, or so much recall, at IoU 0.5."""
+
+    quantity: Quantity
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.quantity}={self.value:g}"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The score from which a class is shown, and what holds from there on; NaN without objects or detections."""
+
+    name: str
+    score: float
+    """NaN where no score reaches the goal."""
+    precision: float
+    recall: float
+    """At that score; where none reaches the goal, at the score that comes nearest."""
+    objects: int
+
+    @property
+    def reached(self) -> bool:
+        """Whether some score reaches the goal."""
+        return not np.isnan(self.score)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        numbers = {name: plain(getattr(self, name)) for name in ("score", "precision", "recall")}
+        return numbers | {"objects": self.objects}
+
+
+def parse_goal(text: str) -> Goal:
+    """`precision=0.95` or `recall=0.9`; raises ConfigError for anything else."""
+    quantity, _, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if quantity not in get_args(Quantity) or not 0 < number <= 1:
+        raise ConfigError(f"--threshold-for {text}: give precision=P or recall=R, above 0 and at most 1")
+    return Goal(quantity, number)  # type: ignore[arg-type]
+
+
+def thresholds_for(goal: Goal, curves: Sequence[ClassCurve]) -> tuple[Threshold, ...]:
+    """For each class the lowest score from which precision is at least the goal's, so that most is found; for recall
+    the highest score from which so much is found, so that least is false.
+    """
+    return tuple(_threshold(goal, curve) for curve in curves)
+
+
+def _threshold(goal: Goal, curve: ClassCurve) -> Threshold:
+    places = curve.thresholds
+    if not len(places) or not curve.objects:
+        return Threshold(curve.name, np.nan, np.nan, np.nan, curve.objects)
+    values = (curve.precision if goal.quantity == "precision" else curve.recall)[places]
+    enough = np.flatnonzero(values >= goal.value)
+    if len(enough):
+        chosen = enough[-1] if goal.quantity == "precision" else enough[0]
+    else:  # of equals the one that finds most, or shows least that is false
+        best = np.flatnonzero(values == values.max())
+        chosen = best[-1] if goal.quantity == "precision" else best[0]
+    place = places[chosen]
+    score = float(curve.scores[place]) if len(enough) else np.nan
+    return Threshold(curve.name, score, float(curve.precision[place]), float(curve.recall[place]), curve.objects)
