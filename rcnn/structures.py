@@ -4,7 +4,7 @@ Size letters, used in every signature: B images, C channels, H W pixels, G true 
 S sampled boxes, K classes, D detections. Boxes are (x1, y1, x2, y2) in pixels; x2 and y2 are exclusive edges.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,12 @@ class Detections:
     def above(self, score: float | Float[Tensor, "K"]) -> "Detections":
         """Those with a score of at least `score`, or of at least that of their class where each has its own."""
         keep = self.scores >= (score[self.labels - 1] if isinstance(score, Tensor) else score)
+        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.class_names)
+
+    def of(self, names: Collection[str]) -> "Detections":
+        """Those of some classes."""
+        labels = [label for label, name in enumerate(self.class_names, start=1) if name in names]
+        keep = torch.isin(self.labels, torch.tensor(labels, dtype=self.labels.dtype))
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.class_names)
 
     def best(self, count: int) -> "Detections":

@@ -13,7 +13,8 @@ from PIL import Image
 
 from rcnn import api
 from rcnn.cli import main
-from rcnn.cli.predict import by_picture, drawn_names, find_pictures
+from rcnn.cli.picture_files import drawn_names, find_pictures
+from rcnn.cli.predict import by_picture
 from rcnn.errors import ConfigError, DataError, RcnnError
 from rcnn.presets.overrides import override
 from rcnn.proposals.files import ProposalTable, write_proposals

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from rcnn.cli import main
 from rcnn.data.preprocess import Preprocess
 from rcnn.errors import ConfigError
 from rcnn.inference.merging import merged
@@ -144,3 +146,36 @@ def test_several_sizes_are_looked_at_by_one_network():
 def test_tiles_that_cannot_be_laid_are_refused(settings):
     with pytest.raises(ConfigError, match="tiles of"):
         Tiles(**settings)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--class", "bleu"], "did you mean blue?"),
+        (["--class", "tree"], "it knows red, blue"),
+        (["--sizes", "4x"], "--sizes 4x: give short sides"),
+        (["--sizes", "5"], "at least 32"),
+        (["--tile", "64", "--flip"], "leave --flip and --sizes out"),
+    ],
+)
+def test_looks_that_cannot_be_had_are_one_line(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("rcnn.api.load_named", lambda *_: Finder())
+    Image.fromarray(scene((60, 60), [])).save(tmp_path / "a.png")
+    assert main(["predict", "run", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_the_command_looks_in_tiles_and_goes_on_after_a_broken_picture(tmp_path, monkeypatch, capsys):
+    finder = Finder()
+    finder.proposer, finder.category_ids = None, {}
+    monkeypatch.setattr("rcnn.api.load_named", lambda *_: finder)
+    Image.fromarray(scene((200, 200), [(RED, (90, 90, 110, 110))])).save(tmp_path / "b.png")
+    (tmp_path / "a.png").write_text("text")
+    words = ["predict", "run", str(tmp_path), "--out", str(tmp_path / "out"), "--tile", "100", "--overlap", "0.3"]
+    assert main(words) == 1
+    told = capsys.readouterr()
+    assert "skipped" in told.err
+    assert "b.png: 1 red" in told.out
+    assert len(finder.looks) == 10

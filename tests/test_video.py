@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from rcnn.cli import main
 from rcnn.errors import ConfigError, DataError
 from rcnn.inference.video import drawn_film, is_film, json_line, opened
 from rcnn.structures import Detections
@@ -73,3 +74,28 @@ def test_a_line_of_json_tells_what_is_in_a_frame(tmp_path):
         "seconds": 0.0,
         "detections": [{"class": "b", "score": 0.75, "box": [1.0, 2.0, 3.46, 4.0]}],
     }
+
+
+def test_a_film_is_predicted_drawn_and_told_frame_by_frame(tmp_path, monkeypatch, capsys):
+    class Finder:
+        class_names = ("a", "b")
+        proposer, category_ids = None, {}
+
+        def predict_each(self, pictures, batch, score):
+            for picture in pictures:
+                box = torch.tensor([[4.0, 4, 4 + picture[..., 0].mean() / 8, 20], [1, 1, 9, 9]])
+                yield Detections(box, torch.tensor([0.9, 0.8]), torch.tensor([1, 2]), self.class_names)
+
+    monkeypatch.setattr("rcnn.api.load_named", lambda *_: Finder())
+    name = str(film(tmp_path / "a.mp4"))
+    assert main(["predict", "run", name, "--out", str(tmp_path / "found"), "--batch", "3", "--class", "a"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "found" / "a.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == [1, 2, 3, 4]
+    assert [one["class"] for line in lines for one in line["detections"]] == ["a"] * 4
+    widths = [line["detections"][0]["box"][2] for line in lines]
+    assert widths == sorted(widths)
+    with opened(str(tmp_path / "found" / "a.mp4")) as drawn:
+        assert len(list(drawn.frames())) == 4
+    assert "4 frames at" in capsys.readouterr().out
+    assert main(["predict", "run", name, "--out", str(tmp_path)]) == 2
+    assert "would be replaced" in capsys.readouterr().err

@@ -1,9 +1,9 @@
 """`rcnn predict`."""
 
-import glob
+import difflib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +15,17 @@ from jaxtyping import Float, UInt8
 from rcnn import api
 from rcnn.api.regions import attached, with_regions
 from rcnn.cli import options as o
+from rcnn.cli.films import predict_film
+from rcnn.cli.picture_files import drawn_names, find_pictures, make_folder
 from rcnn.data import read_pixels
 from rcnn.data.shown import as_shown
-from rcnn.errors import ConfigError, DataError, RcnnError
+from rcnn.errors import ConfigError, DataError
 from rcnn.inference.draw import draw
+from rcnn.inference.looks import Looks, find_each
 from rcnn.inference.predictor import Detector
+from rcnn.inference.tiling import Tiles
+from rcnn.inference.video import is_film
+from rcnn.inference.views import Views
 from rcnn.proposals.files import read_proposals
 from rcnn.report.words import counted
 from rcnn.runs import write_text
@@ -27,12 +33,21 @@ from rcnn.sample import DataSet, Sample
 from rcnn.structures import Detections
 
 Regions = Float[np.ndarray, "P 4"]
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm"}
+
+
+Pictures = Annotated[
+    list[str], typer.Argument(help="Files, folders, patterns such as 'photos/*.jpg'; films; camera:0 for a camera.")
+]
+Classes = Annotated[list[str] | None, typer.Option("--class", help="Only objects of this class; repeatable.")]
+Tile = Annotated[int | None, typer.Option(min=32, help="Look at squares of so many pixels: for small objects.")]
+Overlap = Annotated[float, typer.Option(min=0, max=0.9, help="Part of a square that its neighbour shares.")]
+Flip = Annotated[bool, typer.Option("--flip", help="Look at the mirror image too.")]
+Sizes = Annotated[str | None, typer.Option(metavar="N,...", help="Short sides to look at, one after another.")]
 
 
 def predict(
     run: o.RunArgument,
-    pictures: Annotated[list[str], typer.Argument(help="Files, folders, or patterns such as 'photos/*.jpg'.")],
+    pictures: Pictures,
     out: Annotated[Path, typer.Option(help="Folder for the drawn pictures.")],
     score: o.LeastScore = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the detections here.")] = None,
@@ -40,36 +55,90 @@ def predict(
     proposals: o.ProposalsFile = None,
     max_proposals: o.MaxProposals = None,
     max_detections: Annotated[int | None, typer.Option(min=1, help="So many of a picture, the best.")] = None,
+    classes: Classes = None,
+    tile: Tile = None,
+    overlap: Overlap = 0.2,
+    flip: Flip = False,
+    sizes: Sizes = None,
     weights: o.WhichWeights = "best",
     device: o.Device = "auto",
     precision: o.Precision = "fp32",
     compile: o.Compile = False,
 ) -> int:
-    """Find the objects in pictures, and draw them.
+    """Find the objects in pictures and films, and draw them.
 
-    A picture that cannot be read is reported and skipped; the others are done, and the exit status is 1.
+    A picture that cannot be read is reported and skipped; the others are done, and the exit status is 1. A film
+    becomes a drawn one, with a line of JSON a frame beside it.
     """
-    files = find_pictures(pictures)
+    looks = chosen_looks(tile, overlap, flip, sizes, proposals)
+    films, files = [name for name in pictures if is_film(name)], find_pictures([n for n in pictures if not is_film(n)])
     detector = api.load_named(run, weights, device, precision, max_proposals, compile)
+    names, choose = drawn_names(files), chooser(detector.class_names, classes or (), max_detections)
     sources = with_proposals(files, detector, proposals)
-    names = drawn_names(files)
     make_folder(out, [out / name for name in names.values()], files)
+    for name in films:
+        predict_film(name, out, detector, looks, batch, score, choose)
+    found = find_each(detector, sources, looks, batch, score)
+    rows, bad = draw_each(zip(files, found, strict=True), out, names, detector, choose)
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(json_file, json.dumps(rows, indent=1) + "\n")
+    return 1 if bad else 0
+
+
+def draw_each(
+    found: Iterable[tuple[Path, Detections | DataError]],
+    out: Path,
+    names: Mapping[Path, str],
+    detector: Detector,
+    choose: Callable[[Detections], Detections],
+) -> tuple[list[dict[str, Any]], int]:
+    """Draw pictures into a folder; the rows of all that was found, and how many pictures could not be read."""
     rows: list[dict[str, Any]] = []
     bad = 0
-    for number, (file, each) in enumerate(zip(files, detector.predict_each(sources, batch, score), strict=True), 1):
+    for number, (file, each) in enumerate(found, 1):
         if isinstance(each, DataError):
             bad += 1
             print(f"rcnn: skipped {each}", file=sys.stderr)
             continue
-        found = each if max_detections is None else each.best(max_detections)
-        draw(shown(file, detector), found).save(out / names[file], quality=92)
-        rows += coco_rows(found, number, file, detector.category_ids)
-        print(f"{file}: {summary(found)}")
-    if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(json_file, json.dumps(rows, indent=1) + "\n")
-    print(f"{len(files) - bad} of {counted(len(files), 'picture')} drawn in {out}")
-    return 1 if bad else 0
+        chosen = choose(each)
+        draw(shown(file, detector), chosen).save(out / names[file], quality=92)
+        rows += coco_rows(chosen, number, file, detector.category_ids)
+        print(f"{file}: {summary(chosen)}")
+    if names:
+        print(f"{len(names) - bad} of {counted(len(names), 'picture')} drawn in {out}")
+    return rows, bad
+
+
+def chosen_looks(tile: int | None, overlap: float, flip: bool, sizes: str | None, proposals: Path | None) -> Looks:
+    """How pictures are looked at; raises ConfigError for what does not go together."""
+    try:
+        shorts = tuple(int(word) for word in sizes.split(",")) if sizes else ()
+    except ValueError as error:
+        raise ConfigError(f"--sizes {sizes}: give short sides in pixels, as 400,600") from error
+    if any(short < 32 for short in shorts):
+        raise ConfigError(f"--sizes {sizes}: give at least 32 pixels")
+    views = Views(shorts, flip) if shorts or flip else None
+    if proposals and (tile or views):
+        raise ConfigError(
+            "--proposals: are those of whole pictures, looked at once; leave --tile, --flip and --sizes out"
+        )
+    return Looks(Tiles(tile, overlap) if tile else None, views)
+
+
+def chooser(known: Sequence[str], classes: Sequence[str], most: int | None) -> Callable[[Detections], Detections]:
+    """What is kept of a picture's detections; raises ConfigError for a class that the model does not know."""
+    for name in classes:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {close[0]}?" if close else f"it knows {', '.join(known)}"
+            raise ConfigError(f"--class {name}: the model knows no such class; {meant}")
+
+    def choose(found: Detections) -> Detections:
+        kept = found.of(classes) if classes else found
+        return kept if most is None else kept.best(most)
+
+    return choose
 
 
 def shown(file: Path, detector: Detector) -> UInt8[np.ndarray, "H W 3"]:
@@ -103,51 +172,6 @@ def by_picture(regions: Mapping[str, Regions], files: Sequence[Path]) -> dict[st
             if name in regions and names.count(name) == 1:
                 found.setdefault(str(file), regions[name])
     return found
-
-
-def make_folder(out: Path, drawn: Sequence[Path], pictures: Sequence[Path]) -> None:
-    """The folder for drawn pictures; raises ConfigError where it is a file, or where they would replace pictures."""
-    if any(place.exists() and not place.is_dir() for place in (out, *out.parents)):
-        raise ConfigError(f"{out}: a file, or inside of one; give --out the name of a folder")
-    originals = {picture.resolve() for picture in pictures}
-    if lost := next((file for file in drawn if file.resolve() in originals), None):
-        raise ConfigError(f"{lost}: one of the pictures, which would be replaced; give --out another folder")
-    out.mkdir(parents=True, exist_ok=True)
-
-
-def find_pictures(patterns: Sequence[str]) -> list[Path]:
-    """The files that arguments name, each once; raises RcnnError for an argument that names none."""
-    files: dict[Path, None] = {}
-    for pattern in patterns:
-        found = list(_matching(pattern))
-        if not found:
-            raise RcnnError(f"{pattern}: no picture there; give files, folders, or patterns such as 'photos/*.jpg'")
-        files |= dict.fromkeys(found)
-    return list(files)
-
-
-def _matching(pattern: str) -> Iterator[Path]:
-    path = Path(pattern)
-    if path.is_dir():
-        yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    elif path.exists():
-        yield path
-    else:
-        yield from (Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file())
-
-
-def drawn_names(files: Sequence[Path]) -> dict[Path, str]:
-    """A name for each drawn picture: the file's own, with a number behind it where two files share one."""
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for file in files:
-        name, number = f"{file.stem}.jpg", 1
-        while name in taken:
-            number += 1
-            name = f"{file.stem}-{number}.jpg"
-        taken.add(name)
-        names[file] = name
-    return names
 
 
 def coco_rows(found: Detections, number: int, file: Path, category_ids: Mapping[str, int]) -> list[dict[str, Any]]:

@@ -1,0 +1,49 @@
+"""How a picture is looked at: at once, in tiles, or several times; one function for all."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from rcnn.errors import ConfigError, DataError
+from rcnn.inference.predictor import Detector
+from rcnn.inference.tiling import Tiles, predict_tiled
+from rcnn.inference.views import Views, predict_views
+from rcnn.sample import Picture, Sample
+from rcnn.structures import Detections
+
+
+@dataclass(frozen=True)
+class Looks:
+    """In tiles, or in several views; with neither once, as the detector was trained."""
+
+    tiles: Tiles | None = None
+    views: Views | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for both."""
+        if self.tiles and self.views:
+            raise ConfigError("--tile: pieces are looked at once; leave --flip and --sizes out")
+
+
+def find_each(
+    detector: Detector,
+    pictures: Iterable[Picture | Sample],
+    looks: Looks,
+    batch: int = 1,
+    score: float | None = None,
+) -> Iterator[Detections | DataError]:
+    """The detections of each picture, or why it cannot be read; `Detector.predict_each` where one look is enough.
+
+    Of several looks regions from outside are searched for in each anew.
+    """
+    if not looks.tiles and not looks.views:
+        yield from detector.predict_each(pictures, batch, score)
+        return
+    for source in pictures:
+        picture = source.picture if isinstance(source, Sample) else source
+        try:
+            if looks.tiles:
+                yield next(predict_tiled(detector, [picture], looks.tiles, batch, score))
+            elif looks.views:
+                yield next(predict_views(detector, [picture], looks.views, batch, score))
+        except DataError as error:
+            yield error
