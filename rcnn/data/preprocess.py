@@ -11,8 +11,9 @@ from jaxtyping import Float, Shaped
 from PIL import Image
 from torch import Tensor
 
-from rcnn.data.raw import Limits, RawBatch, Size, normalised
+from rcnn.data.raw import RawBatch, Size, normalised
 from rcnn.data.resize import resize
+from rcnn.data.shown import Limits
 from rcnn.errors import DataError
 from rcnn.structures import Batch
 

@@ -9,14 +9,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
+from rcnn.data.shown import Limits
 from rcnn.structures import Batch, pinned, to_device
 
 Size = tuple[int, int]
 """Height and width, in pixels."""
 Colour = tuple[float, ...]
 """A number for each channel."""
-Limits = tuple[float, float]
-"""The values that are 0 and 1 to a network."""
 
 
 @dataclass(frozen=True)

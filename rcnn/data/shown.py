@@ -3,8 +3,10 @@
 import numpy as np
 from jaxtyping import UInt8
 
-from rcnn.data.raw import Limits
 from rcnn.sample import Pixels
+
+Limits = tuple[float, float]
+"""The values that are 0 and 1 to a network."""
 
 
 def as_shown(picture: Pixels, limits: Limits | None = None) -> UInt8[np.ndarray, "H W 3"]:
