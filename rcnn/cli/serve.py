@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rcnn import api
+from rcnn.api.loading import is_of_others
 from rcnn.cli import options as o
 from rcnn.cli.frame import FAILURE, OK
 from rcnn.errors import ConfigError
@@ -61,7 +62,7 @@ def serve(
             print(f"rcnn: {host} is open to other machines, and there is no authentication", file=sys.stderr)
         where = server.address_of(sock)
         print(f"serving {run} on {detector.device} at {where}: POST {where}/detect; Ctrl-C ends", flush=True)
-        name = run if api.is_of_others(run) else Path(run).resolve().name  # where it lies is nobody's business
+        name = run if is_of_others(run) else Path(run).resolve().name  # where it lies is nobody's business
         finished = server.run(Service(detector, name, limits, batch, wait_ms / 1e3, score), sock)
     print("ended: all in work was done" if finished else "ended: time was up for what was in work")
     return OK if finished else FAILURE

@@ -79,7 +79,7 @@ class Ledger:
                 self._shares.discard(id(share))
 
     def take(self, share: Share, pictures: int = 0, size: int = 0) -> None:
-        """Let a request hold more; raises RefusedError where all together would hold too much, or where it has ended."""
+        """Let a request hold more; raises RefusedError where all would hold too much, or where it has ended."""
         with self._lock:
             if share.closed:
                 raise RefusedError(504, "the request has ended")

@@ -5,6 +5,7 @@ import ipaddress
 import os
 import socket
 import time
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
@@ -25,15 +26,18 @@ def bound(host: str, port: int) -> socket.socket:
 
     Raises ConfigError for an address that is none of this machine's, and for a port that is taken.
     """
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        sock = socket.socket(family)
-        if os.name == "posix":  # a port that a server before this one has left is free
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"--host {host} --port {port}: {reason}; give another port or address") from error
+    with ExitStack() as failing:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            family, _, _, _, address = found[0]
+            sock = failing.enter_context(socket.socket(family))
+            if os.name == "posix":  # a port that a server before this one has left is free
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ConfigError(f"--host {host} --port {port}: {reason}; give another port or address") from error
+        failing.pop_all()
     return sock
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -33,7 +33,7 @@ class _InMemory(MultiPartParser):
 async def read_uploads(request: Request, limits: Limits, take: Take) -> list[Encoded]:
     """The pictures of a body, which is one picture or a form of several.
 
-    Raises RefusedError for one that is too long or too slow, that is no picture by its content type, or that has too many.
+    Raises RefusedError for a body that is too long or too slow, of another content type, or of too many pictures.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     form = kind == "multipart/form-data"
@@ -56,7 +56,9 @@ async def read_uploads(request: Request, limits: Limits, take: Take) -> list[Enc
 async def _limited(request: Request, limits: Limits, take: Take) -> AsyncIterator[bytes]:
     """The body as it comes, counted; raises RefusedError at once where it tells or shows that it is too long."""
     told = request.headers.get("content-length", "")
-    too_long = RefusedError(413, f"the body is longer than {limits.body:,} bytes; scale the picture down, or send fewer")
+    too_long = RefusedError(
+        413, f"the body is longer than {limits.body:,} bytes; scale the picture down, or send fewer"
+    )
     if told.isdigit() and int(told) > limits.body:
         raise too_long
     length = 0
@@ -82,9 +84,10 @@ async def _parts(request: Request, body: AsyncIterator[bytes], limits: Limits) -
     except FormParserError as error:
         raise RefusedError(400, f"the form cannot be read ({error})") from error
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    return [
-        Encoded((file.filename or f"file {number}")[:200], file.file.read()) for number, file in enumerate(files, 1)
-    ]
+    names = [(file.filename or f"file {number}")[:200] for number, file in enumerate(files, 1)]
+    pictures = [Encoded(name, file.file.read()) for name, file in zip(names, files, strict=True)]
+    await form.close()
+    return pictures
 
 
 def decode(encoded: Encoded, limits: Limits, take: Take) -> RGB:
@@ -94,7 +97,7 @@ def decode(encoded: Encoded, limits: Limits, take: Take) -> RGB:
     try:
         height, width = encoded.size(max_pixels=2**62)
     except DataError as error:
-        raise RefusedError(413 if isinstance(error.__context__, Image.DecompressionBombError) else 422, str(error)) from None
+        raise _broken(encoded, error) from None
     if height * width > limits.pixels:
         raise RefusedError(
             413, f"{encoded}: {height * width:,} pixels, at most {limits.pixels:,} are decoded; scale it down"
@@ -103,4 +106,14 @@ def decode(encoded: Encoded, limits: Limits, take: Take) -> RGB:
     try:
         return read_picture(encoded, limits.pixels)
     except DataError as error:
-        raise RefusedError(422, str(error)) from None
+        raise _broken(encoded, error) from None
+
+
+def _broken(encoded: Encoded, error: DataError) -> RefusedError:
+    """What is told of a picture that cannot be read, though it begins like one."""
+    match error.__context__:
+        case Image.DecompressionBombError():
+            return RefusedError(413, str(error))
+        case UnidentifiedImageError():
+            return RefusedError(422, f"{encoded}: cannot be decoded (it is cut off, or broken); send it anew")
+    return RefusedError(422, str(error))
