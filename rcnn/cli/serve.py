@@ -44,6 +44,7 @@ def serve(
         from rcnn.serving import server
         from rcnn.serving.limits import Limits
         from rcnn.serving.service import Service
+        from rcnn.serving.spread import spread
     except ImportError as error:
         raise ConfigError(f"serving needs more packages ({error}); pip install 'rcnn[serve]'") from error
     with server.bound(host, port) as sock:
@@ -63,6 +64,6 @@ def serve(
         where = server.address_of(sock)
         print(f"serving {run} on {detector.device} at {where}: POST {where}/detect; Ctrl-C ends", flush=True)
         name = run if is_of_others(run) else Path(run).resolve().name  # where it lies is nobody's business
-        finished = server.run(Service(detector, name, limits, batch, wait_ms / 1e3, score), sock)
+        finished = server.run(Service(spread(detector), name, limits, batch, wait_ms / 1e3, score), sock)
     print("ended: all in work was done" if finished else "ended: time was up for what was in work")
     return OK if finished else FAILURE

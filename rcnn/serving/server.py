@@ -101,7 +101,10 @@ class _Server(uvicorn.Server):
 
 
 class _Impatient(H11Protocol):
-    """Hangs up on clients that take too long over a request's head, or go on sending after the answer."""
+    """Hangs up on clients that take too long over a request's head, or go on sending after the answer.
+
+    Those that are silent after an answer are uvicorn's to hang up on.
+    """
 
     patience = 10.0
     _timer: asyncio.TimerHandle | None = None
@@ -114,11 +117,6 @@ class _Impatient(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """A part of a head or a body."""
         super().data_received(data)
-        self._watch()
-
-    def on_response_complete(self) -> None:
-        """The next head may come."""
-        super().on_response_complete()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
