@@ -29,6 +29,7 @@ class Colours:
 
     class_names = CLASSES
     fills = False
+    shown = torch.tensor([0.5, 0.5, 0.5])
 
     def __init__(self):
         self.go, self.begun = Event(), Event()

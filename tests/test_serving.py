@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from conftest import shape_sample
 from PIL import Image
 from serving_parts import PNG, Colours, ask, boxes, encoded, png, serving, until
@@ -105,6 +106,16 @@ def test_a_picture_that_exif_turns_is_answered_as_it_is_shown(client):
 def test_score_classes_and_number_of_detections_are_chosen_by_the_query(client, query, classes):
     answer = client.post(f"/detect?{query}", content=png(0), headers=PNG)
     assert [name for name, _ in boxes(answer)[0]] == classes
+
+
+def test_a_class_has_the_threshold_that_is_stored_with_the_model():
+    detector = Colours()
+    detector.shown = torch.tensor([0.95, 0.5, 0.15])
+    with serving(detector) as (client, _):
+        assert client.get("/model").json()["scores"] == {"red": 0.95, "green": 0.5, "blue": 0.15}
+        for query, classes in (("", ["green", "blue"]), ("?score=0.7", ["red"])):
+            answer = client.post(f"/detect{query}", content=png(0), headers=PNG)
+            assert [name for name, _ in boxes(answer)[0]] == classes
 
 
 @pytest.mark.parametrize(
@@ -340,7 +351,7 @@ def test_the_model_tells_its_classes_and_limits(client):
     assert told == {
         "name": "colours",
         "classes": ["red", "green", "blue"],
-        "score": 0.5,
+        "scores": {"red": 0.5, "green": 0.5, "blue": 0.5},
         "body_bytes": 20_000,
         "pixels": 4000,
         "pictures": 3,

@@ -21,7 +21,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     batch: Annotated[int, typer.Option(min=1, help="Pictures that go through together, at most.")] = 8,
     wait_ms: Annotated[float, typer.Option(min=0, help="A picture waits so long for others.")] = 5,
-    score: Annotated[float, typer.Option(min=0, max=1, help="Least score, unless a request gives another.")] = 0.5,
+    score: o.LeastScore = None,
     max_mib: Annotated[float, typer.Option(min=0.001, help="Of a request's body.")] = 16,
     max_megapixels: Annotated[float, typer.Option(min=0.001, help="Of a picture.")] = 50,
     max_pictures: Annotated[int, typer.Option(min=1, help="Of a request.")] = 16,

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Annotated
 
+from jaxtyping import Float
 from pydantic import BaseModel, Field
+from torch import Tensor
 
 from rcnn.serving.limits import RefusedError
 from rcnn.serving.service import Found, State
 from rcnn.structures import Detections
 
+Least = float | Float[Tensor, "K"]
+"""A score for all classes, or one for each."""
 Box = Annotated[
     tuple[float, float, float, float],
     Field(description="x1, y1, x2, y2 in pixels of the picture as it is shown (EXIF turns are done)."),
@@ -57,13 +61,13 @@ class Model(BaseModel):
 
     name: str
     classes: list[str]
-    score: float = Field(description="Least score of a detection unless the request gives another.")
+    scores: dict[str, float] = Field(description="Class to its least score, unless a request gives another.")
     body_bytes: int
     pixels: int
     pictures: int
 
 
-def answer(found: Sequence[Found], wanted: frozenset[str], score: float, most: int | None, seconds: float) -> Answer:
+def answer(found: Sequence[Found], wanted: frozenset[str], score: Least, most: int | None, seconds: float) -> Answer:
     """The detections of the wanted classes, of at least that score, the best `most` of each picture."""
     pictures = [
         PictureAnswer(

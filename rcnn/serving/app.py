@@ -91,7 +91,7 @@ def _add_detection(app: FastAPI, service: Service) -> None:
         request: Request, score: Score = None, classes: Classes = None, max_detections: Most = None
     ) -> Answer:
         """The objects in one picture, sent as the body, or in several, sent as the files of a form."""
-        least = service.score if score is None else score
+        least = service.least if score is None else score
         try:
             wanted = wanted_classes(classes or (), service.class_names)
             service.refuse_if_not_taking()
@@ -125,9 +125,10 @@ def _add_facts(app: FastAPI, service: Service) -> None:
     @app.get("/model")
     async def model() -> Model:
         """What is served, and within which limits."""
-        limits, classes = service.limits, list(service.class_names)
+        limits, classes = service.limits, service.class_names
         bounds = {"body_bytes": limits.body, "pixels": limits.pixels, "pictures": limits.pictures}
-        return Model(name=service.name, classes=classes, score=service.score, **bounds)
+        scores = dict(zip(classes, (round(least, 5) for least in service.least.tolist()), strict=True))
+        return Model(name=service.name, classes=list(classes), scores=scores, **bounds)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> HTMLResponse:

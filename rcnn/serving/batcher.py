@@ -10,7 +10,8 @@ from threading import Condition, Thread
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from rcnn.errors import DataError, first_line
 from rcnn.serving.limits import RefusedError
@@ -26,6 +27,10 @@ class Predicts(Protocol):
 
     class_names: tuple[str, ...]
     fills: bool
+
+    @property
+    def shown(self) -> Float[Tensor, "K"]:
+        """The score from which each class is shown."""
 
     def predict_each(
         self, pictures: Sequence[RGB], batch: int = 1, score: float = 0.0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 
 from rcnn.data.picture import Encoded
 from rcnn.errors import DataError
@@ -42,10 +43,18 @@ class Service:
     """
 
     def __init__(
-        self, detector: Predicts, name: str, limits: Limits, batch: int = 8, wait: float = 0.005, score: float = 0.5
+        self,
+        detector: Predicts,
+        name: str,
+        limits: Limits,
+        batch: int = 8,
+        wait: float = 0.005,
+        score: float | None = None,
     ) -> None:
-        self.name, self.limits, self.score = name, limits, score
+        self.name, self.limits = name, limits
         self.class_names = detector.class_names
+        self.least = detector.shown if score is None else torch.full((len(detector.class_names),), score)
+        """The score from which each class is answered, unless a request says otherwise."""
         self.metrics = Metrics()
         self.batcher = Batcher(detector, self.metrics, batch, wait)
         self.ledger = Ledger(limits)

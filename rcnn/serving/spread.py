@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from rcnn.errors import DataError
 from rcnn.inference.predictor import Detector
@@ -18,6 +20,11 @@ class Spread:
         self.detector, self.threads = detector, threads
         self.class_names, self.fills = detector.class_names, detector.fills
         self._pool = ThreadPoolExecutor(threads, "rcnn-share")
+
+    @property
+    def shown(self) -> Float[Tensor, "K"]:
+        """The score from which each class is shown."""
+        return self.detector.shown
 
     def predict_each(
         self, pictures: Sequence[RGB], batch: int = 1, score: float = 0.0

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from rcnn.data.picture import Encoded, read_picture
+from rcnn.data.picture import Encoded, PictureError, read_picture
 from rcnn.errors import DataError
 from rcnn.serving.batcher import RGB
 from rcnn.serving.limits import Limits, RefusedError
@@ -111,9 +111,8 @@ def decode(encoded: Encoded, limits: Limits, take: Take) -> RGB:
 
 def _broken(encoded: Encoded, error: DataError) -> RefusedError:
     """What is told of a picture that cannot be read, though it begins like one."""
-    match error.__context__:
-        case Image.DecompressionBombError():
-            return RefusedError(413, str(error))
-        case UnidentifiedImageError():
-            return RefusedError(422, f"{encoded}: cannot be decoded (it is cut off, or broken); send it anew")
+    if isinstance(error.__context__, Image.DecompressionBombError):
+        return RefusedError(413, str(error))
+    if isinstance(error, PictureError) and error.kind == "not-a-picture":
+        return RefusedError(422, f"{encoded}: cannot be decoded (it is cut off, or broken); send it anew")
     return RefusedError(422, str(error))
