@@ -167,8 +167,6 @@ def test_a_run_that_is_not_there_is_one_line(capsys):
 
 
 def test_without_the_extra_the_line_says_what_to_install(capsys, monkeypatch):
-    monkeypatch.delitem(sys.modules, "rcnn.serving.server")
-    monkeypatch.delattr("rcnn.serving.server")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["serve", "no-such-run"]) == 2
     error = capsys.readouterr().err
