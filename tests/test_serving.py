@@ -19,7 +19,7 @@ from rcnn.serving.service import Service
 
 @pytest.fixture(scope="module")
 def server():
-    with serving(body=20_000, pixels=4000, pictures=3, seconds=10) as pair:
+    with serving(body=20_000, pixels=4000, pictures=3, seconds=10.0) as pair:
         yield pair
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Thread
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 RGB = UInt8[np.ndarray, "H W 3"]
 
 
+@runtime_checkable
 class Predicts(Protocol):
     """What is served: an `rcnn.Detector`, or what answers like one."""
 

@@ -4,8 +4,8 @@ import math
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-BATCHES = (1, 2, 4, 8, 16, 32, 64)
+SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 

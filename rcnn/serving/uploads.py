@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 from python_multipart.exceptions import FormParserError
@@ -19,6 +19,7 @@ BODY = "the body"
 """What messages call a picture without a name."""
 
 
+@runtime_checkable
 class Take(Protocol):
     """Counts what a request holds; raises RefusedError where it is too much."""
 
