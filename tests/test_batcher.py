@@ -37,7 +37,7 @@ def make(detector):
     yield start
     detector.go.set()
     for batcher in made:
-        batcher.stop(5)
+        batcher.stop(5.0)
 
 
 def held(batcher, detector, count, **sizes):
@@ -105,7 +105,7 @@ def test_a_cancelled_picture_is_let_go_at_once_and_never_detected(make, detector
 def test_the_end_does_what_waits_and_takes_nothing_more(make, detector):
     batcher = make(batch=4, wait=5.0)
     futures = [batcher.submit(picture()) for _ in range(3)]
-    assert batcher.stop(5)
+    assert batcher.stop(5.0)
     assert all(future.result(0) for future in futures)
     with pytest.raises(RefusedError, match="the server is ending"):
         batcher.submit(picture())

@@ -312,7 +312,7 @@ def test_health_tells_a_server_that_is_ready_from_one_that_is_not_yet_or_no_long
         detector.go.set()
         until(lambda: service.state == "ok")
         assert (client.get("/healthz").status_code, client.get("/healthz").json()) == (200, {"status": "ok"})
-        service.batcher.stop(5)
+        service.batcher.stop(5.0)
         assert client.get("/healthz").json() == {"status": "broken"}
         refused(client.post("/detect", content=png(), headers=PNG), 503)
 

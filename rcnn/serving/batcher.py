@@ -19,7 +19,7 @@ from rcnn.serving.metrics import Metrics
 from rcnn.structures import Detections
 
 log = logging.getLogger(__name__)
-RGB = UInt8[np.ndarray, "H W 3"]
+RGB = UInt8[np.ndarray, "_ _ 3"]
 
 
 @runtime_checkable
