@@ -18,7 +18,7 @@ LEVELS = (
     "build presets",
     "compat report viewer",
     "bench",
-    "api",
+    "api serving",
     "cli",
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names.split()}

@@ -35,6 +35,7 @@ COMMANDS = {
     "evaluate": Entry("rcnn.cli.evaluate:evaluate", "Measure a trained detector on a data set."),
     "report": Entry("rcnn.cli.report:report", "Write a run's page: how good, what to do next, with pictures."),
     "predict": Entry("rcnn.cli.predict:predict", "Find the objects in pictures."),
+    "serve": Entry("rcnn.cli.serve:serve", "Answer pictures over HTTP, with a page to try it."),
     "compare": Entry("rcnn.cli.compare:compare", "Train and measure the methods side by side, beside the papers."),
     "compress": Entry("rcnn.cli.compress:compress", "Make a run smaller by truncated SVD."),
     "convert": Entry("rcnn.cli.convert:convert", "Write a run's weights for torchvision."),

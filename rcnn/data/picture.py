@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import Literal
@@ -64,7 +65,7 @@ class Verified:
     """Whether it is stored as it is shown, with no turn or mirroring that EXIF tells."""
 
 
-def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> RGB:
+def read_picture(path: "Path | Encoded", max_pixels: int = MAX_PIXELS) -> RGB:
     """The picture as it is shown: upright (EXIF), RGB, transparent parts on white, the first frame of several.
 
     Gray and palette pictures become RGB; 16-bit gray is scaled so that 65535 becomes 255; CMYK is converted. Raises
@@ -75,6 +76,30 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> RGB:
         # Pillow turns a TIFF upright itself while it loads it.
         turn = _TURNS[1 if image.format == "TIFF" else _orientation(image)]
         return np.ascontiguousarray(turn(_rgb(image)))
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A picture's file in memory; messages call it by its name."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def known(self) -> bool:
+        """Whether it begins like a file of a kind that is decoded."""
+        Image.init()
+        start = self.content[:16].ljust(16, b"\0")
+        accepts = (Image.OPEN[form][1] for form in FORMATS if form in Image.OPEN)
+        return any(accept is not None and accept(start) for accept in accepts)
+
+    def size(self, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+        """Height and width as shown, from the header alone; raises DataError like `read_picture`."""
+        with _opened(self, max_pixels) as image:
+            return _shown_size(image)
 
 
 def picture_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -201,7 +226,7 @@ def _read_bands(path: Path, channels: int, max_pixels: int) -> Pixels:
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(path: Path | Encoded, max_pixels: int) -> Iterator[Image.Image]:
     """The picture with its header read, of a size and kind that can be decoded; whatever fails becomes a DataError."""
     try:
         with _header(path) as image:
@@ -231,10 +256,10 @@ def _is_cut_off(error: Exception) -> bool:
     return isinstance(error, EOFError) or any(word in str(error).lower() for word in ("truncated", "end of file"))
 
 
-def _header(path: Path) -> Image.Image:
+def _header(path: Path | Encoded) -> Image.Image:
     with _OPENING, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(BytesIO(path.content) if isinstance(path, Encoded) else path, formats=FORMATS)
         _orientation(image)  # read here, where warnings are silenced, and remembered by Pillow
         return image
 

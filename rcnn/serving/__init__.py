@@ -1,0 +1,1 @@
+"""A detector behind HTTP: pictures in, detections out, with limits that hold (`docs/serving.md`)."""
