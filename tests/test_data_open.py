@@ -372,3 +372,28 @@ def test_every_real_picture_is_read_whole_and_in_its_annotated_size(name):
     assert check_pictures(every_sample(data.dataset), sizes=data.sizes) == []
     for sample in every_sample(data.dataset):
         assert read_picture(sample.picture).shape[:2] == picture_size(sample.picture) == data.sizes[sample.id]
+
+
+def test_pictures_of_the_same_bytes_are_drawn_into_the_same_split(tmp_path):
+    samples = []
+    for number in range(40):
+        file = tmp_path / f"{number:02}.jpg"
+        file.write_bytes(b"picture %02d" % (number // 2))  # pairs; all files are of the same length
+        samples.append(Sample(file.stem, file))
+    for seed in range(5):
+        parts = draw_splits(samples, seed)
+        split_of = {sample.id: split for split, part in parts.items() for sample in part}
+        assert all(split_of[f"{n:02}"] == split_of[f"{n + 1:02}"] for n in range(0, 40, 2))
+        assert sum(map(len, parts.values())) == 40
+        assert 26 <= len(parts["train"]) <= 30
+        assert parts == draw_splits(samples[::-1], seed)
+
+
+def test_a_picture_that_is_there_twice_does_not_change_where_others_stand(tmp_path):
+    for number in range(30):
+        (tmp_path / f"{number:02}.jpg").write_bytes(b"%d" % (10**6 + number))
+    samples = [Sample(file.stem, file) for file in sorted(tmp_path.iterdir())]
+    (tmp_path / "x.jpg").write_bytes(b"%d" % 10**6)
+    before, after = draw_splits(samples), draw_splits([*samples, Sample("x", tmp_path / "x.jpg")])
+    moved = {s.id for s in before["train"]} ^ {s.id for s in after["train"]} - {"x"}
+    assert len(moved) <= 2
