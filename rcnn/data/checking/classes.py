@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import combinations
 
-from rcnn.data.defects import Finding, OpenedData, picture_name
+from rcnn.data.defects import Finding, Kind, OpenedData, picture_name
 from rcnn.data.splits import every_sample
 from rcnn.sample import DataSet, Sample
 
@@ -69,25 +69,13 @@ class _First:
         for sample in every_sample(opened.dataset):
             for name in sample.names:
                 self.samples.setdefault(name, sample)
-        self.lost: dict[str, set[int]] = {}
-        for found in opened.findings:
-            if found.level == "error" and found.object is not None and found.picture is not None:
-                self.lost.setdefault(found.picture, set()).add(found.object)
 
-    def finding(self, kind: str, name: str, detail: str) -> Finding:
+    def finding(self, kind: Kind, name: str, detail: str) -> Finding:
         sample = self.samples[name]
-        file = self.opened.files.get(sample.id)
-        number = self._number(sample, sample.names.index(name))
+        file, numbers = self.opened.files.get(sample.id), self.opened.numbers[sample.id]
         named = f"picture {sample.id}: {detail}" if file and file.suffix.lower() == ".json" else detail
-        return Finding("warning", kind, str(file or picture_name(sample)), number, name, named, sample.id)  # type: ignore[arg-type]
-
-    def _number(self, sample: Sample, place: int) -> int:
-        """The number of the object at `place` among the sound ones, counted with the defective ones."""
-        lost, number = self.lost.get(sample.id, set()), 0
-        while place >= 0:
-            number += 1
-            place -= number not in lost
-        return number
+        number = numbers[sample.names.index(name)]
+        return Finding("warning", kind, str(file or picture_name(sample)), number, name, named, sample.id)
 
 
 @cache
