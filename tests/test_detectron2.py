@@ -58,8 +58,8 @@ def test_detectron2s_detections_are_found_here(pictures, state):
 
 
 def test_detectron2s_detections_are_found_here_by_a_network_without_a_pyramid(pictures):
-    """Its last stage would take a minute for all of some 800 regions: here it looks at those that detectron2's
-    detections come from and at some others. More would find the same, for a detection is suppressed by better ones alone.
+    """Its last stage would take a minute for all 800 regions: here it looks at those that the detections come from,
+    and at some others. More would find the same, for a detection is suppressed by better ones alone.
     """
     detector = detector_of(C4, random_c4_state(20, pictures[0], SIDES), CPU, sides=SIDES)
     expected = stored(C4)[:1]
