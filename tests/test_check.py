@@ -70,6 +70,15 @@ def test_a_class_of_yolo_and_csv_data_is_found_by_the_line_that_has_it(tmp_path,
     assert (found.file, found.object, found.class_name) == (str(tmp_path / file), dog, "dog")
 
 
+def test_a_picture_that_two_splits_annotate_differently_is_a_leak_and_its_classes_are_told(tmp_path):
+    scene("a").save(tmp_path / "a.jpg")
+    (tmp_path / "train.csv").write_text("file,x1,y1,x2,y2,class\na.jpg,1,1,9,9,cat\na.jpg,2,2,9,9,dog\n")
+    (tmp_path / "val.csv").write_text("file,x1,y1,x2,y2,class\na.jpg,1,1,9,9,cat\n")
+    found = check(tmp_path, config="demo").findings
+    assert [(one.kind, one.class_name) for one in found] == [("in-two-splits", None), ("class-in-one-split", "dog")]
+    assert "all 1 of them are in train" in found[1].detail
+
+
 def test_findings_stand_errors_first_and_those_of_a_kind_together(checked):
     order = [(found.level, found.kind) for found in checked.findings]
     assert order == sorted(order, key=lambda key: (key[0] != "error", order.index(key)))

@@ -23,7 +23,7 @@ def class_findings(opened: OpenedData) -> list[Finding]:
     A finding names the class's first object, as it is numbered in its annotation.
     """
     firsts = _First(opened)
-    count = Counter(name for sample in every_sample(opened.dataset) for name in sample.names)
+    count = Counter(name for sample in _annotated(opened.dataset) for name in sample.names)
     findings = []
     for rare, common in slips(count):
         detail = f"{count[rare]} of this class, {count[common]} of {common}; if they are one, give them one name"
@@ -60,18 +60,26 @@ def alone(dataset: DataSet) -> Iterator[tuple[str, str, list[str]]]:
             yield name, holders[0], [split for split in splits if split != holders[0]]
 
 
+def _annotated(dataset: DataSet) -> list[Sample]:
+    """Each sample once; one picture is two where two splits annotate it each in its own way."""
+    return list({id(sample): sample for part in dataset.splits.values() for sample in part}.values())
+
+
 class _First:
     """Where the first object of each class stands."""
 
     def __init__(self, opened: OpenedData) -> None:
         self.opened = opened
         self.samples: dict[str, Sample] = {}
-        for sample in every_sample(opened.dataset):
+        self.known = {sample.id: sample for sample in every_sample(opened.dataset)}
+        for sample in _annotated(opened.dataset):
             for name in sample.names:
                 self.samples.setdefault(name, sample)
 
     def finding(self, kind: Kind, name: str, detail: str) -> Finding:
         sample = self.samples[name]
+        if self.known[sample.id] is not sample:  # of two annotations of a picture, files and numbers are of the last
+            return Finding("warning", kind, picture_name(sample), None, name, detail, sample.id)
         file, numbers = self.opened.files.get(sample.id), self.opened.numbers[sample.id]
         named = f"picture {sample.id}: {detail}" if file and file.suffix.lower() == ".json" else detail
         number = numbers[sample.names.index(name)]
