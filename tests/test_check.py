@@ -79,6 +79,20 @@ def test_a_picture_that_two_splits_annotate_differently_is_a_leak_and_its_classe
     assert "all 1 of them are in train" in found[1].detail
 
 
+def test_predictions_that_lie_beside_the_truth_are_no_part_of_the_data(tmp_path):
+    scene("a").save(tmp_path / "a.jpg")
+    box = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9]}
+    truth = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [box],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps([box | {"score": 0.5}]))
+    checked = check(tmp_path, config="demo")
+    assert (checked.findings, checked.summary.drawn) == ([], True)
+
+
 def test_findings_stand_errors_first_and_those_of_a_kind_together(checked):
     order = [(found.level, found.kind) for found in checked.findings]
     assert order == sorted(order, key=lambda key: (key[0] != "error", order.index(key)))
