@@ -1,8 +1,9 @@
 """The data protocol: one picture with its truth. Any iterable of samples can be trained on."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8, UInt16
@@ -17,6 +18,9 @@ Values count from 0 to 255 (uint8), to 65535 (uint16), or as the setting `input.
 
 Picture = Path | str | Pixels | Callable[[], Pixels]
 """A file, an array, or a function that makes the array when it is needed."""
+
+OBJECT_ROWS = ("boxes", "difficult", "crowd", "weight", "area")
+"""What a sample has a row of for each object, beside its name."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,16 @@ class Sample:
         for name, length in lengths.items():
             if length != count:
                 raise DataError(f"sample {self.id}: {length} {name} but {count} names; give one of each per object")
+
+    def keep(self, rows: Bool[np.ndarray, "G"]) -> "Sample":
+        """The same with some of its objects."""
+        names = tuple(name for name, kept in zip(self.names, rows, strict=True) if kept)
+        return replace(self, names=names, **{name: getattr(self, name)[rows] for name in OBJECT_ROWS})
+
+    def with_objects(self, parts: Sequence["Sample"]) -> "Sample":
+        """The same with the objects of all `parts`, in turn, in place of its own."""
+        rows: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in OBJECT_ROWS}
+        return replace(self, names=tuple(name for part in parts for name in part.names), **rows)
 
     @property
     def regions(self) -> Float[np.ndarray, "P 4"]:

@@ -14,6 +14,7 @@ from rcnn import api, build
 from rcnn.backbones import load_backbone_weights, network
 from rcnn.backbones.channels import inflated
 from rcnn.cli import main
+from rcnn.data import every_sample, open_data
 from rcnn.data.arrays import array_shape, read_array
 from rcnn.data.checking import check_pictures
 from rcnn.data.picture import picture_size, read_picture, read_pixels, resolve, verify_picture
@@ -315,6 +316,48 @@ def test_detections_are_drawn_on_pictures_of_any_channels():
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), ())
     for picture in (deep(1), deep(5), deep(4, np.float32)):
         assert draw(picture, nothing).size == (30, 20)
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """VOC data of three arrays of five channels; a box reaches over the edge of one."""
+    (tmp_path / "scans").mkdir()
+    for number, right in enumerate((25, 25, 60)):
+        np.save(tmp_path / "scans" / f"p{number}.npy", deep(5))
+        corners = f"<xmin>5</xmin><ymin>5</ymin><xmax>{right}</xmax><ymax>15</ymax>"
+        text = f"<annotation><object><name>cell</name><bndbox>{corners}</bndbox></object></annotation>"
+        (tmp_path / "scans" / f"p{number}.xml").write_text(text)
+    return tmp_path / "scans"
+
+
+def test_pictures_of_five_channels_are_checked_and_repaired_by_the_setting_that_the_message_names(
+    scans, tmp_path, capsys, quiet_log
+):
+    assert main(["check", str(scans), "--preset", "demo"]) == 1
+    assert "pass --set input.channels=5" in capsys.readouterr().out
+    words = ["--preset", "demo", "--set", "input.channels=5"]
+    assert main(["check", str(scans), *words, "--fix", str(tmp_path / "out")]) == 0
+    assert "box (5, 5, 60, 15) reaches 30 px over the picture's edge; cut there" in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "out"), *words]) == 0
+    assert "over the picture's edge" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("to", ["coco", "csv", "voc"])
+def test_arrays_in_files_and_in_memory_are_converted_and_read_back_as_they_were(scans, tmp_path, to):
+    in_file, floats = np.load(scans / "p0.npy"), deep(4, np.float32)
+    in_memory = DataSet({"train": [Sample("p0", in_file), Sample("p1", lambda: floats)]}, ("cell",))
+    for number, data in enumerate((scans, in_memory)):
+        out = api.convert_data(data, to, tmp_path / f"out{number}").out
+        pictures = {
+            s.id.removesuffix(".npy"): read_pixels(s.picture, None) for s in every_sample(open_data(out).dataset)
+        }
+        np.testing.assert_array_equal(pictures["p0"], in_file)
+    np.testing.assert_array_equal(pictures["p1"], floats)
+
+
+def test_yolo_whose_readers_know_no_arrays_is_refused_in_one_line(scans, tmp_path):
+    with pytest.raises(DataError, match=r"p\d.npy: .npy is no suffix by which readers know a picture .*another format"):
+        api.convert_data(scans, "yolo", tmp_path / "out")
 
 
 def test_a_data_set_of_arrays_with_mixed_bits_is_one_batch():

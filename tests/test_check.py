@@ -48,6 +48,51 @@ def test_every_defect_planted_in_coco_data_is_found_with_file_and_object_and_not
     assert told(check(tmp_path, config="demo").findings) == expected
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "dog"),
+    [
+        ("labels/train/a.txt", "9 .5 .5 .2 .2\n\n0 .5 .5 .2 .2\n1 .3 .3 .2 .2\n", 4),
+        ("train.csv", "file,x1,y1,x2,y2,class\na.jpg,5,5,5,9,cat\na.jpg,1,1,9,9,cat\na.jpg,2,2,8,9,dog\n", 4),
+    ],
+)
+def test_a_class_of_yolo_and_csv_data_is_found_by_the_line_that_has_it(tmp_path, file, text, dog):
+    """The line is that of the file, not the object's place among the sound ones."""
+    for split in ("train", "val"):
+        target = tmp_path / file.replace("train", split)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text if split == "train" else text.replace("1 .3 .3 .2 .2\n", "").replace("dog", "cat"))
+        picture = tmp_path / "images" / split / "a.jpg"
+        picture.parent.mkdir(parents=True)
+        scene(split).save(picture)
+    if file.startswith("labels"):
+        (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat, dog]\n")
+    (found,) = [one for one in check(tmp_path, config="demo").findings if one.kind == "class-in-one-split"]
+    assert (found.file, found.object, found.class_name) == (str(tmp_path / file), dog, "dog")
+
+
+def test_a_picture_that_two_splits_annotate_differently_is_a_leak_and_its_classes_are_told(tmp_path):
+    scene("a").save(tmp_path / "a.jpg")
+    (tmp_path / "train.csv").write_text("file,x1,y1,x2,y2,class\na.jpg,1,1,9,9,cat\na.jpg,2,2,9,9,dog\n")
+    (tmp_path / "val.csv").write_text("file,x1,y1,x2,y2,class\na.jpg,1,1,9,9,cat\n")
+    found = check(tmp_path, config="demo").findings
+    assert [(one.kind, one.class_name) for one in found] == [("in-two-splits", None), ("class-in-one-split", "dog")]
+    assert "all 1 of them are in train" in found[1].detail
+
+
+def test_predictions_that_lie_beside_the_truth_are_no_part_of_the_data(tmp_path):
+    scene("a").save(tmp_path / "a.jpg")
+    box = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9]}
+    truth = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [box],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps([box | {"score": 0.5}]))
+    checked = check(tmp_path, config="demo")
+    assert (checked.findings, checked.summary.drawn) == ([], True)
+
+
 def test_findings_stand_errors_first_and_those_of_a_kind_together(checked):
     order = [(found.level, found.kind) for found in checked.findings]
     assert order == sorted(order, key=lambda key: (key[0] != "error", order.index(key)))
@@ -156,7 +201,7 @@ def test_samples_of_ones_own_are_checked_too():
     bad = Sample("b", np.asarray(scene("b")), np.array([[5, 5, 5, 9.0], [1, 1, 9, 9]]), ("dog", "dog"))
     found = check(DataSet({"train": [Sample("a", pixels), bad], "val": [Sample("c", pixels)]}, ("dog",)), config="demo")
     assert {(f.kind, f.file, f.object) for f in found.findings} == {
-        ("no-area", "b", 1), ("in-two-splits", "c", None), ("class-in-one-split", "b", 1)
+        ("no-area", "b", 1), ("in-two-splits", "c", None), ("class-in-one-split", "b", 2)
     }  # fmt: skip
 
 

@@ -141,7 +141,7 @@ def test_classes_and_pictures_that_cannot_be_written_are_refused(tmp_path):
             tmp_path / "x",
         )
     file.rename(tmp_path / "a")
-    with pytest.raises(DataError, match="has not the suffix of a picture"):
+    with pytest.raises(DataError, match=r"is no suffix by which readers know a picture .*; rename it"):
         write_data(DataSet({"train": [Sample("a", tmp_path / "a")]}, ("cat",)), "voc", tmp_path / "x")
     with pytest.raises(ConfigError, match=r"'yollo': not known \(did you mean yolo\?\); give coco, voc, yolo, csv"):
         api.convert_data(tmp_path, "yollo", tmp_path / "x")
@@ -153,9 +153,9 @@ def test_predictions_take_the_place_of_the_truth(tmp_path):
         tmp_path / "found.json",
         {"image_id": 1, "file_name": "/elsewhere/train.png", "category_id": 1, "category_name": "cat"},
         {"image_id": 1, "file_name": "/elsewhere/train.png", "category_id": 9, "category_name": "dog", "score": 0.6},
-        {"image_id": 1, "file_name": "/elsewhere/train.png", "category_id": 1, "bbox": [30, 20, 50, 50]},
-        {"image_id": 1, "file_name": "/elsewhere/train.png", "category_id": 1, "score": 0.4},
-        {"image_id": 2, "file_name": "/elsewhere/other.png", "category_id": 1},
+        {"image_id": 1, "file_name": "/elsewhere/train.png", "category_name": "cat", "bbox": [30, 20, 50, 50]},
+        {"image_id": 1, "file_name": "/elsewhere/train.png", "category_name": "cat", "score": 0.4},
+        {"image_id": 2, "file_name": "/elsewhere/other.png", "category_name": "cat"},
     )
     written = api.convert_data(data, "yolo", tmp_path / "out", predictions=found)
     read = sound(written.out)
@@ -186,10 +186,10 @@ def test_predictions_seed_the_labels_of_pictures_that_have_none(tmp_path):
     ("content", "message"),
     [
         ("{", "cannot be read as JSON"),
-        ("{}", "not a list of predictions"),
-        ("[7]", "entry 1 lacks"),
-        ('[{"image_id": 1, "category_id": 5, "bbox": [1, 2, 3, 4], "score": 0.9}]', "entry 1 lacks"),
-        ('[{"file_name": "x.png", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.9}]', "nor is any other"),
+        ("{}", "not COCO's results, a list"),
+        ("[7]", "entry 1: is no object"),
+        ('[{"image_id": 1, "category_id": 5, "bbox": [1, 2, 3, 4], "score": 0.9}]', "the data does not number classes"),
+        ('[{"file_name": "x.png", "category_name": "cat", "bbox": [1, 2, 3, 4], "score": 0.9}]', "nor is any other"),
     ],
 )
 def test_predictions_of_another_kind_are_refused_in_one_line(tmp_path, content, message):

@@ -178,13 +178,13 @@ def test_without_a_data_set_coco_results_keep_their_names(tmp_path):
 
 WRONG_RESULTS = {
     "no JSON": ("nonsense", "cannot be read as JSON"),
-    "the truth": ('{"images": [], "annotations": []}', "give a file that lists boxes with scores"),
-    "no picture": ('[{"bbox": [1, 2, 3, 4], "score": 1}]', "entry 1 lacks image_id"),
-    "no score": ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', "entry 1 lacks"),
-    "no width": ('[{"image_id": 1, "bbox": [1, 2, 0, 4], "score": 1}]', "entry 1 lacks"),
-    "a number that is none": ('[{"image_id": 1, "bbox": [1, 2, NaN, 4], "score": 1}]', "entry 1 lacks"),
-    "a box of words": ('[{"image_id": 1, "bbox": ["1", 2, 3, 4], "score": 1}]', "entry 1 lacks"),
-    "no entry": ('["nothing"]', "entry 1 lacks"),
+    "the truth": ('{"images": [], "annotations": []}', "give such a file, not the data's truth"),
+    "no picture": ('[{"bbox": [1, 2, 3, 4], "score": 1}]', "entry 1: lacks image_id"),
+    "no score": ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', "entry 1: lacks a bbox"),
+    "no width": ('[{"image_id": 1, "bbox": [1, 2, 0, 4], "score": 1}]', "entry 1: bbox has no area"),
+    "a number that is none": ('[{"image_id": 1, "bbox": [1, 2, NaN, 4], "score": 1}]', "entry 1: lacks a bbox"),
+    "a box of words": ('[{"image_id": 1, "bbox": ["1", 2, 3, 4], "score": 1}]', "entry 1: lacks a bbox"),
+    "no entry": ('["nothing"]', "entry 1: is no object"),
 }
 
 

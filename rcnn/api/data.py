@@ -25,9 +25,9 @@ def read_data(
     bad_boxes: Policy = "fail",
     format: Format | None = None,
     max_pixels: int = MAX_PIXELS,
-    channels: int = 3,
+    channels: int | None = 3,
 ) -> DataSet:
-    """A data set whose pictures, of so many channels, and boxes have all been looked at.
+    """A data set whose pictures, of so many channels (None: of any), and boxes have all been looked at.
 
     Raises DataError with the list of defects, unless `bad_boxes` says to drop them.
     """

@@ -47,7 +47,7 @@ def convert_data(
         _refuse_inside(Path(data), out)
     if predictions is not None and format is None and not isinstance(data, DataSet):
         data = _bare(Path(data)) or data
-    dataset = read_data(data, bad_boxes, format, max_pixels)
+    dataset = read_data(data, bad_boxes, format, max_pixels, channels=None)
     if splits:
         chosen = {name: split(dataset, name, "--split with one that it has") for name in splits}
         dataset = replace(dataset, splits=chosen)

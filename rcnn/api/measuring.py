@@ -32,9 +32,8 @@ def measure(
     `proposals` is a file of regions for the methods that make none; without it they are searched for.
     """
     detector = load_named(str(run), weights, device, "fp32")
-    samples = evaluation_samples(
-        detector, read_data(data, "drop", channels=detector.preprocess.channels), split, Path(run), proposals
-    )
+    dataset = read_data(data, "drop", max_pixels=detector.max_pixels, channels=detector.preprocess.channels)
+    samples = evaluation_samples(detector, dataset, split, Path(run), proposals)
     return evaluate_detector(detector, samples, protocol, batch)[0]
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 from rcnn.api.measuring import Predicted
 from rcnn.data import every_sample, samples_of
+from rcnn.data.coco_results import Result, named, read_results
 from rcnn.data.known import KnownPictures
 from rcnn.errors import DataError
 from rcnn.runs import write_text
@@ -36,8 +38,8 @@ def write_predictions(path: Path, predicted: Predicted, dataset: DataSet) -> Non
 def file_names(samples: Sequence[Sample]) -> dict[str, str]:
     """What each sample's picture is called in a file: its file's name, or the sample's id where two share one."""
     names = {s.id: s.picture.name if isinstance(s.picture, Path) else s.id for s in samples}
-    given = list(names.values())
-    return {key: name if given.count(name) == 1 else key for key, name in names.items()}
+    count = Counter(names.values())
+    return {key: name if count[name] == 1 else key for key, name in names.items()}
 
 
 def _entries_of(
@@ -85,68 +87,26 @@ def _detections(rows: Sequence[Row], class_names: tuple[str, ...]) -> Detections
 
 def _rows(path: Path, dataset: DataSet) -> Iterator[Row]:
     samples = every_sample(dataset)
-    known, class_of = KnownPictures(samples), _Classes(dataset)
-    for number, entry in enumerate(_list_in(path), 1):
-        where = f"{path}: entry {number}"
-        if not isinstance(entry, dict):
-            raise DataError(f"{where}: is no object with bbox, score, file_name and category_name; export it anew")
-        x, y, width, height, score = _numbers(entry, where)
-        yield _picture(entry, known, samples, where), class_of(entry, where), x, y, x + width, y + height, score
+    known, labels = KnownPictures(samples), {name: label for label, name in enumerate(dataset.class_names, 1)}
+    for result in read_results(path):
+        sample_id, name = _picture(result, known, samples), named(result, dataset).class_name
+        if name not in labels:
+            meant = _meant(name, labels)
+            raise DataError(f"{result.where}: class {name!r} is not in the data ({', '.join(labels)}){meant}")
+        yield sample_id, labels[name], *result.box, result.score
 
 
-def _list_in(path: Path) -> list[Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}); export it anew") from None
-    if not isinstance(content, list):
-        raise DataError(f"{path}: not COCO's results, a list of entries with bbox and score; export it anew")
-    return content
-
-
-def _numbers(entry: dict[str, Any], where: str) -> tuple[float, ...]:
-    box, score = entry.get("bbox"), entry.get("score")
-    values = [*box, score] if isinstance(box, list) and len(box) == 4 else []
-    if len(values) != 5 or not all(isinstance(v, int | float) and np.isfinite(v) for v in values):
-        raise DataError(f"{where}: lacks a bbox of x, y, width, height, or a score; export it anew")
-    if min(values[2:4]) < 0:
-        raise DataError(f"{where}: bbox {box} has a side below 0; give x, y, width and height in pixels")
-    return tuple(map(float, values))
-
-
-def _picture(entry: dict[str, Any], known: KnownPictures, samples: Sequence[Sample], where: str) -> str:
-    named = entry.get("file_name") or entry.get("image_id")
-    key = known.find(named) if isinstance(named, str | int) else None
+def _picture(result: Result, known: KnownPictures, samples: Sequence[Sample]) -> str:
+    picture = result.picture
+    key = known.find(picture)
     if key is not None:
         return key
-    if isinstance(named, int) and all(sample.coco_id is None for sample in samples):
-        raise DataError(f"{where}: image_id {named}, but the data does not number its pictures; give file_name")
-    raise DataError(
-        f"{where}: picture {named!r} is none of the data, or may be several{_meant(named, (s.id for s in samples))}"
-    )
-
-
-class _Classes:
-    """From an entry to the label of its class."""
-
-    def __init__(self, dataset: DataSet) -> None:
-        self.labels = {name: label for label, name in enumerate(dataset.class_names, 1)}
-        self.by_number = {number: self.labels[name] for name, number in dataset.category_ids.items()}
-
-    def __call__(self, entry: dict[str, Any], where: str) -> int:
-        """Raises DataError for a class that the data does not have."""
-        name, number = entry.get("category_name"), entry.get("category_id")
-        if isinstance(name, str):
-            if name in self.labels:
-                return self.labels[name]
-            known = ", ".join(self.labels)
-            raise DataError(f"{where}: class {name!r} is not in the data ({known}){_meant(name, self.labels)}")
-        if not self.by_number:
-            raise DataError(f"{where}: category_id {number}, but the data does not number classes; give category_name")
-        if isinstance(number, int) and number in self.by_number:
-            return self.by_number[number]
-        numbers = ", ".join(map(str, sorted(self.by_number)))
-        raise DataError(f"{where}: category_id {number} is not in the data, which has {numbers}")
+    if isinstance(picture, int) and all(sample.coco_id is None for sample in samples):
+        raise DataError(
+            f"{result.where}: image_id {picture}, but the data does not number its pictures; give file_name"
+        )
+    meant = _meant(picture, (sample.id for sample in samples))
+    raise DataError(f"{result.where}: picture {picture!r} is none of the data, or may be several{meant}")
 
 
 def _meant(named: object, known: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from rcnn.analysis import match as match_all
 from rcnn.analysis.thresholds import Goal, Threshold
 from rcnn.api.measuring import Predicted
 from rcnn.api.thresholds import choose_thresholds
-from rcnn.data import picture_size, resolve
+from rcnn.data import picture_size
 from rcnn.evaluation import Evaluation, Protocol
 from rcnn.evaluation.doubt import doubts
 from rcnn.evaluation.interval import LEVEL, RESAMPLES, Interval, Paired, intervals, paired
@@ -20,7 +19,6 @@ from rcnn.evaluation.matches import Matches, match
 from rcnn.evaluation.scenes import make_scenes
 from rcnn.evaluation.side_by_side import SideBySide, side_by_side
 from rcnn.inference.predictor import SHOWN, Detector
-from rcnn.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def study(
         thresholds=choose_thresholds(predicted, asked.goal) if asked.goal else None,
         analysis=analyse(samples, found, names, asked.score) if asked.analysis else None,
         blame=_blame(detector, predicted, asked.score) if asked.analysis and detector else None,
-        doubts=doubts(samples, found, names, _size),
+        doubts=doubts(samples, found, names, lambda sample: picture_size(sample.picture)),
     )
 
 
@@ -119,11 +117,3 @@ def _blame(detector: Detector, predicted: Predicted, score: float) -> StageBlame
     part = blame_missed(again, detector.stages(again), names, score)
     missed = tuple(replace(blame, picture=places[blame.picture]) for blame in part.missed)
     return replace(part, objects=int(truth.counts.sum()), missed=missed)
-
-
-def _size(sample: Sample) -> tuple[int, int]:
-    """Height and width of a sample's picture."""
-    if isinstance(sample.picture, Path):
-        return picture_size(sample.picture)
-    height, width, *_ = resolve(sample.picture, channels=None).shape
-    return height, width

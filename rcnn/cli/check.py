@@ -1,6 +1,7 @@
 """`rcnn check`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,8 @@ def check(
     preset_name: o.PresetName = None,
     run: Annotated[Path | None, typer.Option(metavar="RUN", help="Take sizes and anchors from this run.")] = None,
     size: o.Size = None,
+    sets: o.Sets = None,
+    config_file: o.ConfigFile = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
     fix: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Write a repaired copy and repairs.json here.")
@@ -48,7 +51,7 @@ def check(
     """
     if fix and split:
         raise ConfigError("--fix and --split: a copy is of the whole data; leave --split out")
-    config = chosen_config(run, preset_name, size)
+    config = chosen_config(run, preset_name, config_file, sets or (), size)
     checked = looked_at(data, data_format, split, config)
     show(checked, str(run or preset_name or api.DEFAULT_PRESET), None if every else LINES)
     if json_file:
@@ -60,12 +63,14 @@ def check(
     return int(bool(errors or (strict and checked.findings)))
 
 
-def chosen_config(run: Path | None, preset_name: str | None, size: int | None) -> Config:
-    """The settings whose scale and anchors are looked at."""
+def chosen_config(
+    run: Path | None, preset_name: str | None, config_file: Path | None, sets: Sequence[str], size: int | None
+) -> Config:
+    """The settings whose channels, scale and anchors are looked at."""
     if run and preset_name:
         raise ConfigError("--run and --preset: give one of them")
     base = api.stored_config(run) if run else preset(preset_name or api.DEFAULT_PRESET)
-    return override(base, None, (), size_options(size), OPTIONS)
+    return override(base, config_file, sets, size_options(size), OPTIONS)
 
 
 def looked_at(data: Path, data_format: o.DataFormat, split: str | None, config: Config) -> Checked:

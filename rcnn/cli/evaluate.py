@@ -94,7 +94,11 @@ def measure(
     if asked.goal and run:
         refuse_to_store(run, how.weights)
     detector = how.detector(run) if run else None
-    looks = {"max_pixels": detector.max_pixels, "channels": detector.preprocess.channels} if detector else {}
+    looks = (
+        {"max_pixels": detector.max_pixels, "channels": detector.preprocess.channels}
+        if detector
+        else {"channels": None}
+    )
     dataset = api.read_data(data, **reading, **looks)  # type: ignore[arg-type]
     if detector and run:
         count = len(samples_of(dataset, split))

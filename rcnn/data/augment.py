@@ -130,14 +130,12 @@ def clipped(sample: Sample, size: Size, keep: float) -> Sample:
     """
     boxes, left = _clipped(sample.boxes, size)
     kept = _seen(boxes) & ((left >= keep) | np.asarray(sample.crowd))
-    names = tuple(name for name, one in zip(sample.names, kept, strict=True) if one)
-    rows = {name: getattr(sample, name)[kept] for name in ("difficult", "crowd", "weight")}
     proposals = sample.proposals
     if proposals is not None:
         regions, rest = _clipped(proposals, size)
         proposals = regions[_seen(regions) & (rest >= keep)]
-    area = (sample.area * left)[kept]  # type: ignore[operator]
-    return replace(sample, boxes=boxes[kept], names=names, area=area, proposals=proposals, **rows)
+    area = sample.area * left  # type: ignore[operator]
+    return replace(sample, boxes=boxes, area=area, proposals=proposals).keep(kept)
 
 
 def _clipped(boxes: Float[np.ndarray, "G 4"], size: Size) -> tuple[Float[np.ndarray, "G 4"], Float[np.ndarray, "G"]]:

@@ -24,32 +24,31 @@ def read_coco(path: Path, seed: int = 0) -> OpenedData:
     names = split_names(files, root)
     readings = {names[file] or "all": read_file(file, Pictures(file, root, names[file])) for file in files}
     numbers = _category_numbers(readings.values())
-    splits, sizes, owners, findings = _join(readings)
+    joined = _join(readings)
     drawn = None in names.values()
-    if drawn:
-        splits = draw_splits(splits["all"], seed)
-    return OpenedData(DataSet(splits, tuple(numbers), numbers, drawn), findings, sizes, owners)
+    splits = draw_splits(joined.dataset.splits["all"], seed) if drawn else joined.dataset.splits
+    return replace(joined, dataset=DataSet(splits, tuple(numbers), numbers, drawn))
 
 
-def _join(
-    readings: dict[str, CocoReading],
-) -> tuple[dict[str, list[Sample]], dict[str, Size], dict[str, Path], list[Finding]]:
-    """Samples by split, sizes and files by sample id, and findings, once ids are unique."""
+def _join(readings: dict[str, CocoReading]) -> OpenedData:
+    """All files as one, once ids are unique; the classes are still to be told."""
     different = {(name, sample.picture) for reading in readings.values() for name, sample in reading.samples.items()}
     count = Counter(name for name, _ in different)  # type: ignore[misc]
     splits: dict[str, list[Sample]] = {}
     sizes: dict[str, Size] = {}
     files: dict[str, Path] = {}
+    numbers: dict[str, tuple[int, ...]] = {}
     findings: list[Finding] = []
     for split, reading in readings.items():
         ids = {name: name if count[name] == 1 else f"{split}/{name}" for name in reading.samples}
         splits[split] = [
             sample if ids[name] == name else replace(sample, id=ids[name]) for name, sample in reading.samples.items()
         ]
+        numbers |= {ids[name]: places for name, places in reading.numbers.items()}
         sizes |= {ids[name]: size for name, size in reading.sizes.items()}
         files |= dict.fromkeys(ids.values(), reading.file)
         findings += [replace(found, picture=ids.get(found.picture or "")) for found in reading.findings]
-    return splits, sizes, files, findings
+    return OpenedData(DataSet(splits, ()), findings, sizes, files, numbers)
 
 
 def _category_numbers(readings: Collection[CocoReading]) -> dict[str, int]:

@@ -39,6 +39,8 @@ class CocoReading:
     findings: list[Finding] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
     """Category number to class name."""
+    numbers: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """File name to the places of its sound objects among those of the picture."""
     seen: set[Path] = field(default_factory=set)
 
     def blame(self, kind: Kind, detail: str, level: Level = "error", picture: str | None = None) -> None:
@@ -153,9 +155,9 @@ def _read_image(image: Entry, annotations: list[Entry], reading: CocoReading) ->
         reading.blame("zero-size", f"picture {name} has {told}; the picture itself is asked", "warning", name)
     coco_id = image["id"] if isinstance(image["id"], int) else None
     read = partial(_object, names=reading.names)
-    sample, findings = make_sample(name, annotations, read, Frame(picture, size), reading.file)
-    reading.samples[name] = replace(sample, coco_id=coco_id)
-    for finding in findings:
+    made = make_sample(name, enumerate(annotations, 1), read, Frame(picture, size), reading.file)
+    reading.samples[name], reading.numbers[name] = replace(made.sample, coco_id=coco_id), made.numbers
+    for finding in made.findings:
         number = annotations[(finding.object or 1) - 1].get("id")
         told = f", annotation {number}" if isinstance(number, int) else ""
         reading.findings.append(replace(finding, detail=f"picture {name}{told}: {finding.detail}"))

@@ -39,10 +39,11 @@ def _is_broken(file: Path) -> bool:
 
 
 def looks_like_coco(file: Path) -> bool:
-    """Whether the beginning of a JSON file has two of COCO's keys."""
+    """Whether the beginning of a JSON file has two of COCO's keys; a list is none, but results that lie beside."""
     try:
         with file.open("rb") as stream:
-            return len(set(_KEYS.findall(stream.read(_HEAD)))) > 1
+            head = stream.read(_HEAD)
+        return len(set(_KEYS.findall(head))) > 1 and not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     except OSError:  # a link that leads nowhere, say
         return False
 

@@ -1,19 +1,20 @@
 """CSV: a row an object, with picture, box and class; in one file, or a file a split."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from rcnn.data.coco_layout import split_names
 from rcnn.data.csv_file import CsvReading, Row, looks_like_csv, read_csv_file, read_object
-from rcnn.data.defects import Finding, OpenedData
+from rcnn.data.defects import OpenedData
 from rcnn.data.files import CLASSES, SPLIT_ORDER, child, files_under, listed_names
-from rcnn.data.objects import Frame, make_sample
+from rcnn.data.objects import Frame, Made, make_sample
 from rcnn.data.places import picture_ids
 from rcnn.data.splits import draw_splits
 from rcnn.errors import DataError
-from rcnn.sample import DataSet, Sample
+from rcnn.sample import DataSet
 
+_Split = dict[str, tuple[Path, Made]]
+"""By sample id: the table that has a picture, and what was made of its rows."""
 SUFFIXES = frozenset({".csv", ".tsv"})
 
 
@@ -31,17 +32,20 @@ def read_csv(path: Path, seed: int = 0) -> OpenedData:
     readings = [read_csv_file(file, root, names[file]) for file in files]
     pictures = dict.fromkeys(picture for reading in readings for part in reading.rows.values() for picture in part)
     ids = picture_ids(pictures, root)
-    splits: dict[str, dict[str, Sample]] = {}
+    splits: dict[str, _Split] = {}
     for reading in readings:
         for split, rows in reading.rows.items():
             _add(splits.setdefault(split, {}), rows, reading, ids)
-    samples = {split: list(part.values()) for split, part in sorted(splits.items(), key=_place)}
+    splits = dict(sorted(splits.items(), key=_place))
+    samples = {split: [made.sample for _, made in part.values()] for split, part in splits.items()}
     drawn = "" in samples
     used = {name for part in samples.values() for sample in part for name in sample.names}
-    chosen = draw_splits(samples[""], seed) if drawn else samples
+    dataset = DataSet(draw_splits(samples[""], seed) if drawn else samples, _class_names(root, used), drawn=drawn)
     findings = [finding for reading in readings for finding in reading.findings]
     sizes = {ids[picture]: size for reading in readings for picture, size in reading.sizes.items()}
-    return OpenedData(DataSet(chosen, _class_names(root, used), drawn=drawn), findings, sizes)
+    tables = {sample_id: file for part in splits.values() for sample_id, (file, _) in part.items()}
+    numbers = {sample_id: made.numbers for part in splits.values() for sample_id, (_, made) in part.items()}
+    return OpenedData(dataset, findings, sizes, tables, numbers)
 
 
 def _place(item: tuple[str, object]) -> int:
@@ -59,21 +63,17 @@ def _files(path: Path) -> tuple[Path, list[Path]]:
     return path, files
 
 
-def _add(samples: dict[str, Sample], rows: dict[Path, list[Row]], reading: CsvReading, ids: dict[Path, str]) -> None:
+def _add(split: _Split, rows: dict[Path, list[Row]], reading: CsvReading, ids: dict[Path, str]) -> None:
     """Puts the samples of a file into a split, unless another file has them there."""
     read = partial(read_object, columns=reading.columns)
     for picture, part in rows.items():
         frame = Frame(picture, reading.sizes.get(picture))
-        sample, findings = make_sample(ids[picture], part, read, frame, reading.file)
-        if samples.setdefault(sample.id, sample) is not sample:
+        if ids[picture] in split:
             reading.blame("duplicate-id", f"picture {picture.name} is in another file of its split; that is kept")
-        else:
-            reading.findings += [_by_line(finding, part) for finding in findings]
-
-
-def _by_line(finding: Finding, rows: list[Row]) -> Finding:
-    """The finding with the number of its line, which an editor shows, for that of its object."""
-    return finding if finding.object is None else replace(finding, object=rows[finding.object - 1].line)
+            continue
+        made = make_sample(ids[picture], ((row.line, row) for row in part), read, frame, reading.file)
+        split[ids[picture]] = reading.file, made
+        reading.findings += made.findings
 
 
 def _class_names(root: Path, used: set[str]) -> tuple[str, ...]:

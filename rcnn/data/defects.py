@@ -103,6 +103,8 @@ class OpenedData:
     """Sample id to the picture's height and width according to its annotation, where that tells."""
     files: dict[str, Path] = field(default_factory=dict)
     """Sample id to the file that annotates it, where that is another than the picture."""
+    numbers: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sample id to the numbers of its objects, as findings have them: places in the annotation, or lines."""
 
 
 def enforce(dataset: DataSet, findings: Iterable[Finding], policy: Policy, name: str = "data") -> DataSet:

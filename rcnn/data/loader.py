@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -131,7 +130,7 @@ class EpochSampler(Sampler[list[Draw]]):
         repeats: Sequence[float] | None = None,
     ) -> None:
         self.ids = [sample.id for sample in samples]
-        self.sizes = [size_of(sample, max_pixels) for sample in samples]
+        self.sizes = [picture_size(sample.picture, max_pixels) for sample in samples]
         self.preprocess = preprocess
         self.batch = batch
         self.augment = augment or Augment(flip=0.0)
@@ -194,14 +193,6 @@ def _hashed(name: str, size: int) -> list[int]:
     """Uniform numbers of 64 bits, `size` bytes of them, that follow from a name."""
     digest = hashlib.blake2b(name.encode(), digest_size=size).digest()
     return [int.from_bytes(digest[start : start + 8], "little") for start in range(0, size, 8)]
-
-
-def size_of(sample: Sample, max_pixels: int = MAX_PIXELS) -> Size:
-    """Height and width of a sample's picture, of a file from its header alone."""
-    if isinstance(sample.picture, Path):
-        return picture_size(sample.picture, max_pixels)
-    height, width, _ = resolve(sample.picture, max_pixels, channels=None).shape
-    return height, width
 
 
 def canvas_of(preprocess: Preprocess, size: Size, short: int | None = None) -> Size:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -55,10 +54,7 @@ def _span(corner: int, side: int, length: int, after: bool) -> tuple[int, int, i
 
 def joined(first: Sample, parts: Sequence[Sample]) -> Sample:
     """One sample of all objects; regions come in turn from each, so that the best of each come first."""
-    columns = ("boxes", "difficult", "crowd", "weight", "area")
-    rows: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
-    names = tuple(name for part in parts for name in part.names)
-    return replace(first, names=names, proposals=_in_turn([part.proposals for part in parts]), **rows)
+    return replace(first.with_objects(parts), proposals=_in_turn([part.proposals for part in parts]))
 
 
 def _in_turn(lists: Sequence[np.ndarray | None]) -> np.ndarray | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -95,16 +95,26 @@ class Frame:
         return box, overrun
 
 
+class Made(NamedTuple):
+    """A sample as it was read."""
+
+    sample: Sample
+    findings: list[Finding]
+    numbers: tuple[int, ...]
+    """Of the sample's objects in the file."""
+
+
 def make_sample(
-    sample_id: str, raws: Iterable[Raw], read: Callable[[Raw], TrueObject], frame: Frame, file: Path
-) -> tuple[Sample, list[Finding]]:
+    sample_id: str, raws: Iterable[tuple[int, Raw]], read: Callable[[Raw], TrueObject], frame: Frame, file: Path
+) -> Made:
     """The sample of those objects that `read` accepts and that lie in the picture, and findings on the others.
 
-    Boxes that reach over the picture's edge are cut there, and `raws` are counted from 1 in findings on `file`.
+    `raws` are what stands for each object in `file`, with the number by which a person finds it there. Boxes that reach
+    over the picture's edge are cut there.
     """
     kept: dict[int, tuple[TrueObject, Box]] = {}
     findings: list[Finding] = []
-    for number, raw in enumerate(raws, 1):
+    for number, raw in raws:
         try:
             found = read(raw)
             box, overrun = frame.fit(found)
@@ -118,7 +128,7 @@ def make_sample(
             findings.append(Finding("warning", "outside", str(file), number, found.name, detail))
     findings += _twice(kept, file)
     sample = _assemble(sample_id, frame.picture, list(kept.values()))
-    return sample, [replace(finding, picture=sample_id) for finding in findings]
+    return Made(sample, [replace(finding, picture=sample_id) for finding in findings], tuple(kept))
 
 
 def _mended(sample_id: str, defect: DefectError, frame: Frame) -> Sample | None:

@@ -102,28 +102,30 @@ class Encoded:
             return _shown_size(image)
 
 
-def picture_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Height and width as shown, from the header alone; raises DataError like `read_picture`."""
-    if path.suffix.lower() in NUMPY:
-        return _array_size(path, max_pixels)
-    try:
-        with _opened(path, max_pixels) as image:
-            return _shown_size(image)
-    except DataError:
-        if not _is_deep_tiff(path):
-            raise
-        return _array_size(path, max_pixels)
+def picture_size(picture: Picture, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width as shown, of a file from its header alone; raises DataError like `read_picture`."""
+    if isinstance(picture, str | Path):
+        return picture_sizes(Path(picture), max_pixels)[0]
+    height, width, _ = resolve(picture, max_pixels, channels=None).shape
+    return height, width
 
 
 def picture_sizes(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], tuple[int, int]]:
     """Height and width as shown and as stored, from the header alone; raises DataError like `read_picture`."""
-    with _opened(path, max_pixels) as image:
-        return _shown_size(image), _stored_size(image)
+    if path.suffix.lower() in NUMPY:
+        return (_array_size(path, max_pixels),) * 2
+    try:
+        with _opened(path, max_pixels) as image:
+            return _shown_size(image), _stored_size(image)
+    except DataError:
+        if not _is_deep_tiff(path):
+            raise
+        return (_array_size(path, max_pixels),) * 2
 
 
-def verify_picture(path: Path, max_pixels: int = MAX_PIXELS, channels: int = 3) -> Verified:
+def verify_picture(path: Path, max_pixels: int = MAX_PIXELS, channels: int | None = 3) -> Verified:
     """What a picture is, once the whole file has been decoded; raises DataError like `read_pixels`."""
-    if channels != 3 or path.suffix.lower() in NUMPY:
+    if channels not in (None, 3) or path.suffix.lower() in NUMPY:
         return glanced(read_pixels(path, channels, max_pixels))
     try:
         return _verified(path, max_pixels)
@@ -147,18 +149,19 @@ def glanced(picture: Pixels) -> Verified:
     return Verified(size, size, Image.fromarray(as_shown(picture)).convert("L"))
 
 
-def read_pixels(path: Path, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Pixels:
+def read_pixels(path: Path, channels: int | None = 3, max_pixels: int = MAX_PIXELS) -> Pixels:
     """The picture in a file as an array of so many channels, of the values that the file has.
 
     Three channels of a picture file are read by `read_picture`, in 8 bits. NumPy's files hold any number, and so does
-    TIFF. Of other files 1 channel is gray, of 8 or 16 bits, 2 are gray and alpha, 4 RGB and alpha. Raises DataError on
-    a file of other channels, and like `read_picture`.
+    TIFF. Of other files 1 channel is gray, of 8 or 16 bits, 2 are gray and alpha, 4 RGB and alpha. With None an array
+    has the channels that it has, a picture file three. Raises DataError on a file of other channels, and like
+    `read_picture`.
     """
     suffix = path.suffix.lower()
-    if suffix in NUMPY or (suffix in TIFF and channels not in (1, 3)):
+    if suffix in NUMPY or (suffix in TIFF and channels not in (None, 1, 3)):
         return _of_channels(_read_array(path, max_pixels), str(path), channels)
     try:
-        return read_picture(path, max_pixels) if channels == 3 else _read_bands(path, channels, max_pixels)
+        return read_picture(path, max_pixels) if channels in (None, 3) else _read_bands(path, channels, max_pixels)
     except DataError:
         if not _is_deep_tiff(path):
             raise
@@ -168,10 +171,10 @@ def read_pixels(path: Path, channels: int = 3, max_pixels: int = MAX_PIXELS) -> 
 def resolve(picture: Picture, max_pixels: int = MAX_PIXELS, channels: int | None = 3) -> Pixels:
     """The array of a sample's picture: read, called for, or as it is; raises DataError if it is none.
 
-    It has so many `channels`; with None an array that is given may have any number.
+    It has so many `channels`; with None an array, in memory or in a file, may have any number.
     """
     if isinstance(picture, str | Path):
-        return read_pixels(Path(picture), channels or 3, max_pixels)
+        return read_pixels(Path(picture), channels, max_pixels)
     array = picture() if callable(picture) else picture
     if not isinstance(array, np.ndarray) or array.dtype not in DTYPES or array.ndim != 3:
         form = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__

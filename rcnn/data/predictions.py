@@ -1,33 +1,17 @@
 """Predictions in the place of truth: what a detector found, to be looked through and mended by people."""
 
-import json
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from rcnn.data.coco_results import Result, named, read_results
 from rcnn.data.known import KnownPictures
-from rcnn.data.objects import LEAST_SIDE, Box
-from rcnn.data.picture import picture_size, resolve
+from rcnn.data.objects import LEAST_SIDE
+from rcnn.data.picture import picture_size
 from rcnn.data.splits import every_sample
 from rcnn.errors import DataError
 from rcnn.sample import DataSet, Sample
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One detection of a file of COCO results."""
-
-    picture: str | int
-    name: str
-    number: int | None
-    """Of its category in the file."""
-    box: Box
-    """x1, y1, x2, y2 in pixels."""
-    score: float
 
 
 def with_predictions(dataset: DataSet, file: Path, score: float = 0.5) -> tuple[DataSet, list[str]]:
@@ -37,10 +21,10 @@ def with_predictions(dataset: DataSet, file: Path, score: float = 0.5) -> tuple[
     are the data set's, and behind them those that the predictions alone have, by number. Raises DataError for a file
     of another kind, a class that neither names, and where no picture is the data set's.
     """
-    every = list(read_predictions(file, dataset))
+    every = [named(result, dataset) for result in read_results(file)]
     known = KnownPictures(every_sample(dataset))
     chosen = [found for found in every if found.score >= score]
-    by_sample: dict[str, list[Prediction]] = {}
+    by_sample: dict[str, list[Result]] = {}
     for found in chosen:
         sample_id = known.find(found.picture)
         if sample_id is not None:
@@ -58,60 +42,19 @@ def with_predictions(dataset: DataSet, file: Path, score: float = 0.5) -> tuple[
     return filled, _told(filled, len(every), len(chosen), sum(map(len, by_sample.values())), score)
 
 
-def read_predictions(file: Path, dataset: DataSet) -> Iterator[Prediction]:
-    """The entries of a file of COCO results; their classes by `category_name`, else by the data set's numbers."""
-    try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file}: cannot be read as JSON ({error}); make it with rcnn predict --json") from None
-    if not isinstance(content, list):
-        raise DataError(f"{file}: not a list of predictions; make it with rcnn predict --json")
-    numbered = {number: name for name, number in dataset.category_ids.items()}
-    numbered = numbered or dict(enumerate(dataset.class_names, 1))
-    for number, entry in enumerate(content, 1):
-        found = _prediction(entry, numbered)
-        if found is None:
-            raise DataError(
-                f"{file}: entry {number} lacks file_name or image_id, a category_name or a category_id of the data, "
-                "a bbox of four numbers, or a score; make it with rcnn predict --json"
-            )
-        yield found
-
-
-def _prediction(entry: Any, numbered: Mapping[int, str]) -> Prediction | None:
-    if not isinstance(entry, dict):
-        return None
-    picture, number, box = entry.get("file_name") or entry.get("image_id"), entry.get("category_id"), entry.get("bbox")
-    name = entry.get("category_name") or (numbered.get(number) if isinstance(number, int) else None)
-    row = [*box, entry.get("score")] if isinstance(box, list) else []
-    if len(row) != 5 or not all(isinstance(value, int | float) and math.isfinite(value) for value in row):
-        return None
-    if not isinstance(picture, str | int) or not isinstance(name, str):
-        return None
-    x, y, width, height, score = map(float, row)
-    return Prediction(picture, name, number if isinstance(number, int) else None, (x, y, x + width, y + height), score)
-
-
-def _predicted(sample: Sample, found: list[Prediction]) -> Sample:
+def _predicted(sample: Sample, found: list[Result]) -> Sample:
     """The sample with predictions for truth, best first."""
     best = sorted(found, key=lambda one: -one.score)
-    height, width = _size(sample) if best else (0, 0)
+    height, width = picture_size(sample.picture) if best else (0, 0)
     boxes = np.array([one.box for one in best], float).reshape(-1, 4).clip(0, (width, height, width, height))
     has_area = (boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE).all(axis=1)
-    names = tuple(one.name for one, kept in zip(best, has_area, strict=True) if kept)
+    names = tuple(one.class_name for one, kept in zip(best, has_area, strict=True) if kept)
     return Sample(sample.id, sample.picture, boxes[has_area].astype(np.float32), names, coco_id=sample.coco_id)
 
 
-def _size(sample: Sample) -> tuple[int, int]:
-    if isinstance(sample.picture, Path):
-        return picture_size(sample.picture)
-    height, width, _ = resolve(sample.picture).shape
-    return height, width
-
-
-def _classes(dataset: DataSet, found: list[Prediction]) -> tuple[tuple[str, ...], dict[str, int]]:
+def _classes(dataset: DataSet, found: list[Result]) -> tuple[tuple[str, ...], dict[str, int]]:
     """Class names, and their numbers in a COCO file where these are known for all and differ."""
-    numbers = {one.name: one.number for one in found if one.name not in dataset.class_names}
+    numbers = {one.class_name: one.class_number for one in found if one.class_name not in dataset.class_names}
     new = sorted(numbers, key=lambda name: (numbers[name] is None, numbers[name] or 0, name))
     given = {name: number for name, number in numbers.items() if number is not None}
     all_numbers = dataset.category_ids | given

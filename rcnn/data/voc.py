@@ -43,6 +43,8 @@ class _Reading:
     """Picture to the annotation that describes it."""
     files: dict[str, Path] = field(default_factory=dict)
     """Sample id to that annotation."""
+    numbers: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sample id to the places of its objects there."""
 
     def warn(self, kind: Kind, file: Path, sample_id: str, detail: str) -> None:
         """Adds a warning on an annotation as a whole."""
@@ -83,7 +85,7 @@ def read_voc(path: Path, seed: int = 0) -> OpenedData:
     splits, findings, drawn = split_up(root, ids, reading.samples, seed)
     names = _class_names(root, {name for samples in splits.values() for sample in samples for name in sample.names})
     findings = reading.findings + _unlabelled(root, len(set(pictures) - reading.owners.keys())) + findings
-    return OpenedData(DataSet(splits, names, drawn=drawn), findings, reading.sizes, reading.files)
+    return OpenedData(DataSet(splits, names, drawn=drawn), findings, reading.sizes, reading.files, reading.numbers)
 
 
 def looks_like_voc(file: Path) -> bool:
@@ -157,9 +159,10 @@ def _read_file(file: Path, sample_id: str, root: Path, index: PictureIndex, read
         reading.sizes[sample_id] = size
     elif nothing := _no_size(annotation):
         reading.warn("zero-size", file, sample_id, nothing)
-    sample, findings = make_sample(sample_id, annotation.findall("object"), _object, Frame(picture, size), file)
-    reading.samples[sample_id] = sample
-    reading.findings += findings
+    objects = enumerate(annotation.findall("object"), 1)
+    made = make_sample(sample_id, objects, _object, Frame(picture, size), file)
+    reading.samples[sample_id], reading.numbers[sample_id] = made.sample, made.numbers
+    reading.findings += made.findings
 
 
 def _parse(file: Path) -> Element:

@@ -1,7 +1,7 @@
 """YOLO: a text file of labels per picture, classes by number, and a `data.yaml` that names them and the splits."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class _Reading:
     findings: list[Finding] = field(default_factory=list)
     owners: dict[Path, Path] = field(default_factory=dict)
     """File of labels to the picture it describes."""
+    numbers: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sample id to the lines of its objects."""
 
 
 def read_yolo(path: Path, seed: int = 0) -> OpenedData:
@@ -54,7 +56,11 @@ def read_yolo(path: Path, seed: int = 0) -> OpenedData:
     drawn = "" in splits
     findings = [*layout.findings, *_about_labels(layout, reading), *reading.findings]
     names = _class_names(layout.names, reading.samples)
-    return OpenedData(DataSet(draw_splits(splits[""], seed) if drawn else splits, names, drawn=drawn), findings)
+    dataset = DataSet(draw_splits(splits[""], seed) if drawn else splits, names, drawn=drawn)
+    files = {
+        reading.samples[picture].id: file for file, picture in reading.owners.items() if picture in reading.samples
+    }
+    return OpenedData(dataset, findings, files=files, numbers=reading.numbers)
 
 
 def looks_like_yolo(path: Path) -> bool:
@@ -94,13 +100,10 @@ def _read_picture(picture: Path, sample_id: str, reading: _Reading) -> None:
         reading.findings.append(Finding("error", "unreadable-picture", str(picture), None, None, detail))
         return
     read = partial(read_object, names=reading.names, size=size)
-    reading.samples[picture], findings = make_sample(sample_id, lines, read, Frame(picture, size), file)
-    reading.findings += [_by_line(finding, lines) for finding in findings] + _about_confidence(file, lines)
-
-
-def _by_line(finding: Finding, lines: list[Line]) -> Finding:
-    """The finding with the number of its line, which an editor shows, for that of its object."""
-    return finding if finding.object is None else replace(finding, object=lines[finding.object - 1].number)
+    numbered = ((line.number, line) for line in lines)
+    made = make_sample(sample_id, numbered, read, Frame(picture, size), file)
+    reading.samples[picture], reading.numbers[sample_id] = made.sample, made.numbers
+    reading.findings += made.findings + _about_confidence(file, lines)
 
 
 def _about_confidence(file: Path, lines: list[Line]) -> list[Finding]:

@@ -38,8 +38,6 @@ REPAIRED = {
 }
 """What becomes of warnings; those on other kinds are for people to judge."""
 
-_ROWS = ("boxes", "difficult", "crowd", "weight", "area")
-
 
 @dataclass(frozen=True)
 class Repair:
@@ -130,7 +128,7 @@ def _mended(checked: Checked, folder: Path) -> tuple[DataSet, list[Repair]]:
         errors = {finding.kind for finding in look.findings if finding.level == "error"}
         if errors - {"exif-rotation"}:
             continue
-        whole = _once(_joined([sample, *objects.get(sample.id, ())]))
+        whole = _once(sample.with_objects([sample, *objects.get(sample.id, ())]))
         if not look.upright and isinstance(sample.picture, Path):
             target = folder / str(number) / sample.picture.name  # the name stays, whatever its folder was
             target.parent.mkdir()
@@ -147,14 +145,6 @@ def _turned(sample: Sample) -> Repair:
     return Repair(Finding("warning", "exif-rotation", picture_name(sample), None, None, detail, sample.id), "turned")
 
 
-def _joined(parts: Sequence[Sample]) -> Sample:
-    """A sample with the objects of others behind its own."""
-    if len(parts) == 1:
-        return parts[0]
-    rows: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ROWS}
-    return replace(parts[0], names=tuple(name for part in parts for name in part.names), **rows)
-
-
 def _once(sample: Sample) -> Sample:
     """A sample without objects of the same class and box as one before."""
     seen: set[object] = set()
@@ -162,7 +152,4 @@ def _once(sample: Sample) -> Sample:
     for key in zip(sample.names, map(tuple, sample.boxes.tolist()), strict=True):
         keep.append(key not in seen)
         seen.add(key)
-    if all(keep):
-        return sample
-    rows = {name: getattr(sample, name)[np.array(keep)] for name in _ROWS}
-    return replace(sample, names=tuple(name for name, kept in zip(sample.names, keep, strict=True) if kept), **rows)
+    return sample.keep(np.array(keep, bool))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import combinations
 
-from rcnn.data.defects import Finding, OpenedData, picture_name
+from rcnn.data.defects import Finding, Kind, OpenedData, picture_name
 from rcnn.data.splits import every_sample
 from rcnn.sample import DataSet, Sample
 
@@ -23,7 +23,7 @@ def class_findings(opened: OpenedData) -> list[Finding]:
     A finding names the class's first object, as it is numbered in its annotation.
     """
     firsts = _First(opened)
-    count = Counter(name for sample in every_sample(opened.dataset) for name in sample.names)
+    count = Counter(name for sample in _annotated(opened.dataset) for name in sample.names)
     findings = []
     for rare, common in slips(count):
         detail = f"{count[rare]} of this class, {count[common]} of {common}; if they are one, give them one name"
@@ -60,34 +60,30 @@ def alone(dataset: DataSet) -> Iterator[tuple[str, str, list[str]]]:
             yield name, holders[0], [split for split in splits if split != holders[0]]
 
 
+def _annotated(dataset: DataSet) -> list[Sample]:
+    """Each sample once; one picture is two where two splits annotate it each in its own way."""
+    return list({id(sample): sample for part in dataset.splits.values() for sample in part}.values())
+
+
 class _First:
     """Where the first object of each class stands."""
 
     def __init__(self, opened: OpenedData) -> None:
         self.opened = opened
         self.samples: dict[str, Sample] = {}
-        for sample in every_sample(opened.dataset):
+        self.known = {sample.id: sample for sample in every_sample(opened.dataset)}
+        for sample in _annotated(opened.dataset):
             for name in sample.names:
                 self.samples.setdefault(name, sample)
-        self.lost: dict[str, set[int]] = {}
-        for found in opened.findings:
-            if found.level == "error" and found.object is not None and found.picture is not None:
-                self.lost.setdefault(found.picture, set()).add(found.object)
 
-    def finding(self, kind: str, name: str, detail: str) -> Finding:
+    def finding(self, kind: Kind, name: str, detail: str) -> Finding:
         sample = self.samples[name]
-        file = self.opened.files.get(sample.id)
-        number = self._number(sample, sample.names.index(name))
+        if self.known[sample.id] is not sample:  # of two annotations of a picture, files and numbers are of the last
+            return Finding("warning", kind, picture_name(sample), None, name, detail, sample.id)
+        file, numbers = self.opened.files.get(sample.id), self.opened.numbers[sample.id]
         named = f"picture {sample.id}: {detail}" if file and file.suffix.lower() == ".json" else detail
-        return Finding("warning", kind, str(file or picture_name(sample)), number, name, named, sample.id)  # type: ignore[arg-type]
-
-    def _number(self, sample: Sample, place: int) -> int:
-        """The number of the object at `place` among the sound ones, counted with the defective ones."""
-        lost, number = self.lost.get(sample.id, set()), 0
-        while place >= 0:
-            number += 1
-            place -= number not in lost
-        return number
+        number = numbers[sample.names.index(name)]
+        return Finding("warning", kind, str(file or picture_name(sample)), number, name, named, sample.id)
 
 
 @cache

@@ -17,21 +17,25 @@ def sound_samples(dataset: DataSet) -> OpenedData:
     not finite.
     """
     findings: dict[str, list[Finding]] = {}
+    numbers: dict[str, tuple[int, ...]] = {}
     splits = {}
     for name, samples in dataset.splits.items():
         twice = [sample_id for sample_id, count in Counter(s.id for s in samples).items() if count > 1]
         if twice:
             raise DataError(f"split '{name}': two samples have the id {twice[0]!r}; give each its own")
-        splits[name] = [_sound(sample, findings) for sample in samples]
-    return OpenedData(replace(dataset, splits=splits), [found for part in findings.values() for found in part])
+        splits[name] = [_sound(sample, findings, numbers) for sample in samples]
+    errors = [found for part in findings.values() for found in part]
+    return OpenedData(replace(dataset, splits=splits), errors, numbers=numbers)
 
 
-def _sound(sample: Sample, findings: dict[str, list[Finding]]) -> Sample:
+def _sound(sample: Sample, findings: dict[str, list[Finding]], numbers: dict[str, tuple[int, ...]]) -> Sample:
+    """The sample's sound objects; what is wrong with the others, and the places of those, by its id."""
     if sample.proposals is not None and not np.isfinite(sample.proposals).all():
         raise DataError(f"sample {sample.id}: one of its proposals is not finite; leave it out")
     finite = np.isfinite(sample.boxes).all(axis=1)
     with np.errstate(invalid="ignore"):
         good = finite & ((sample.boxes[:, 2:] - sample.boxes[:, :2]) > 0).all(axis=1)
+    numbers[sample.id] = tuple((np.flatnonzero(good) + 1).tolist())
     if good.all():
         return sample
     kinds: dict[bool, tuple[Kind, str]] = {True: ("no-area", "has no area"), False: ("not-a-number", "is not finite")}
@@ -41,6 +45,4 @@ def _sound(sample: Sample, findings: dict[str, list[Finding]]) -> Sample:
         detail = f"box {tuple(sample.boxes[place].tolist())} {what}"
         found.append(Finding("error", kind, sample.id, place + 1, sample.names[place], detail))
     findings[sample.id] = found
-    names = tuple(name for name, keep in zip(sample.names, good, strict=True) if keep)
-    rows = {name: getattr(sample, name)[good] for name in ("boxes", "difficult", "crowd", "weight", "area")}
-    return replace(sample, names=names, **rows)
+    return sample.keep(good)

@@ -38,14 +38,15 @@ def look_at_pictures(
     max_pixels: int = MAX_PIXELS,
     sizes: Mapping[str, Size] | None = None,
     fingerprints: bool = False,
-    channels: int = 3,
+    channels: int | None = 3,
     on_picture: Callable[[], object] = lambda: None,
 ) -> dict[str, Look]:
     """Decodes every picture to its end, once, in threads; what was seen, by sample id.
 
     `sizes` are the heights and widths that the annotations tell, by sample id (`OpenedData.sizes`): another size is a
     warning. Boxes that reach over the true picture's edge by more than a pixel are an error of the whole picture, for
-    they were drawn on another one. `channels` is how many a picture should have. `on_picture` is called after each.
+    they were drawn on another one. `channels` is how many a picture should have, None: any number. `on_picture` is
+    called after each.
     """
     known = sizes or {}
     unique = {sample.id: sample for sample in samples}
@@ -68,7 +69,7 @@ def look_at(
     opened: OpenedData,
     max_pixels: int,
     fingerprints: bool = False,
-    channels: int = 3,
+    channels: int | None = 3,
     on_picture: Callable[[], object] = lambda: None,
 ) -> dict[str, Look]:
     """The same for all of a data set."""
@@ -80,14 +81,14 @@ def check_pictures(
     samples: Iterable[Sample],
     max_pixels: int = MAX_PIXELS,
     sizes: Mapping[str, Size] | None = None,
-    channels: int = 3,
+    channels: int | None = 3,
 ) -> list[Finding]:
     """What is missing, broken or of another size than annotated: the findings of `look_at_pictures` alone."""
     looks = look_at_pictures(samples, max_pixels, sizes, channels=channels)
     return [finding for look in looks.values() for finding in look.findings]
 
 
-def _look(sample: Sample, max_pixels: int, annotated: Size | None, fingerprints: bool, channels: int) -> Look:
+def _look(sample: Sample, max_pixels: int, annotated: Size | None, fingerprints: bool, channels: int | None) -> Look:
     name = picture_name(sample)
     try:
         seen, digest = _seen(sample, max_pixels, channels)
@@ -100,7 +101,7 @@ def _look(sample: Sample, max_pixels: int, annotated: Size | None, fingerprints:
     return Look([found] if found else [], seen.shown, digest, mark, seen.upright)
 
 
-def _seen(sample: Sample, max_pixels: int, channels: int) -> tuple[Verified, bytes]:
+def _seen(sample: Sample, max_pixels: int, channels: int | None) -> tuple[Verified, bytes]:
     """The picture, and the hash of its content."""
     if isinstance(sample.picture, Path):
         seen = verify_picture(sample.picture, max_pixels, channels)

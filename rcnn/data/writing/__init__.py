@@ -1,17 +1,18 @@
 """Writing a data set as VOC, COCO, YOLO or CSV, so that reading it gives the same again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from rcnn.data.files import PICTURE_SUFFIXES
 from rcnn.data.picture import MAX_PIXELS
 from rcnn.data.recognise import Format
 from rcnn.data.writing import coco, csv, voc, yolo
 from rcnn.data.writing.folder import refuse, write_whole
 from rcnn.data.writing.notes import notes
 from rcnn.data.writing.pictures import Pictures, bring
-from rcnn.data.writing.plan import Item, Plan, make_plan, objects_of
+from rcnn.data.writing.plan import SUFFIXES, Item, Plan, make_plan, objects_of
 from rcnn.sample import DataSet
 
 __all__ = ["WRITERS", "Pictures", "Written", "refuse", "write_data"]
@@ -22,12 +23,14 @@ class Writer(NamedTuple):
 
     place: Callable[[Item], str]
     write: Callable[[Plan, Path], None]
+    suffixes: Collection[str] = SUFFIXES
+    """By which its readers know a picture."""
 
 
 WRITERS: dict[Format, Writer] = {
     "coco": Writer(coco.place, coco.write),
     "voc": Writer(voc.place, voc.write),
-    "yolo": Writer(yolo.place, yolo.write),
+    "yolo": Writer(yolo.place, yolo.write, PICTURE_SUFFIXES),
     "csv": Writer(csv.place, csv.write),
 }
 
@@ -62,8 +65,8 @@ def write_data(
     and it was written by this function; DataError where a picture cannot be read, or a class is not the data set's.
     """
     dataset, thin = voc.without_thin(dataset) if to == "voc" else (dataset, 0)
-    out, plan = Path(out), make_plan(dataset, max_pixels)
     writer = WRITERS[to]
+    out, plan = Path(out), make_plan(dataset, max_pixels, writer.suffixes)
 
     def fill(folder: Path) -> None:
         writer.write(plan, folder)

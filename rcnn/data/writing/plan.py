@@ -2,16 +2,21 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from rcnn.data.defects import Size
-from rcnn.data.files import PICTURE_SUFFIXES, SPLIT_ORDER
+import numpy as np
+
+from rcnn.data.defects import Size, picture_name
+from rcnn.data.files import ARRAY_SUFFIXES, PICTURE_SUFFIXES, SPLIT_ORDER
 from rcnn.data.picture import MAX_PIXELS, picture_size, resolve
 from rcnn.data.splits import every_sample
 from rcnn.errors import DataError
 from rcnn.sample import DataSet, Sample
+
+SUFFIXES = PICTURE_SUFFIXES | ARRAY_SUFFIXES
+"""By which readers of most formats know a picture."""
 
 _UNSAFE = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 """What some system does not allow in the name of a file."""
@@ -52,12 +57,12 @@ class Plan:
         return list({item.name: item for part in self.splits.values() for item in part}.values())
 
 
-def make_plan(dataset: DataSet, max_pixels: int = MAX_PIXELS) -> Plan:
+def make_plan(dataset: DataSet, max_pixels: int = MAX_PIXELS, suffixes: Collection[str] = SUFFIXES) -> Plan:
     """The plan for a data set.
 
     Files are called as the samples' ids, or, where two ids differ in their folder or suffix alone, as the whole ids
     with `_` for `/`. Raises DataError for a class that is not among the data set's, and for a picture that cannot be
-    read or whose file has not the suffix of one.
+    read or whose file would have none of the `suffixes` by which readers know one.
     """
     parts = sorted(dataset.splits.items(), key=lambda item: SPLIT_ORDER.get(item[0], 9))
     first: dict[str, str] = {}
@@ -69,8 +74,8 @@ def make_plan(dataset: DataSet, max_pixels: int = MAX_PIXELS) -> Plan:
         if not known.issuperset(sample.names):
             strange = next(name for name in sample.names if name not in known)
             raise DataError(f"sample {sample.id}: class {strange} is not among the data set's classes; add it to them")
-        size = _size(sample, max_pixels)
-        items[sample.id] = Item(sample, name, _suffix(sample), size, safe_name(first[sample.id]))
+        size = picture_size(sample.picture, max_pixels)
+        items[sample.id] = Item(sample, name, _suffix(sample, suffixes), size, safe_name(first[sample.id]))
     splits = {safe_name(split): [items[s.id] for s in samples] for split, samples in parts if samples}
     return Plan(splits, dataset.class_names, _numbers(dataset))
 
@@ -122,23 +127,21 @@ def _short(sample: Sample) -> str:
 def _long(sample: Sample) -> str:
     path = PurePosixPath(sample.id)
     own = isinstance(sample.picture, Path) and path.name.casefold() == sample.picture.name.casefold()
-    return path.with_suffix("").as_posix() if own and path.suffix.lower() in PICTURE_SUFFIXES else sample.id
+    return path.with_suffix("").as_posix() if own and path.suffix.lower() in SUFFIXES else sample.id
 
 
-def _suffix(sample: Sample) -> str:
-    """Of the picture's file; pictures that are none become PNG files."""
-    if not isinstance(sample.picture, Path):
-        return ".png"
-    if sample.picture.suffix.lower() not in PICTURE_SUFFIXES:
-        known = ", ".join(sorted(PICTURE_SUFFIXES))
-        raise DataError(
-            f"{sample.picture}: has not the suffix of a picture ({known}), by which readers know one; rename it"
-        )
-    return sample.picture.suffix
+def _suffix(sample: Sample, suffixes: Collection[str]) -> str:
+    """Of the picture's file; pictures that are none become PNG files, or NumPy's where PNG would lose something."""
+    own = sample.picture.suffix if isinstance(sample.picture, Path) else _suffix_of_array(sample)
+    if own.lower() in suffixes:
+        return own
+    known = ", ".join(sorted(suffixes))
+    advice = "choose another format" if own.lower() in SUFFIXES else "rename it"
+    raise DataError(
+        f"{picture_name(sample)}: {own or 'nothing'} is no suffix by which readers know a picture ({known}); {advice}"
+    )
 
 
-def _size(sample: Sample, max_pixels: int) -> Size:
-    if isinstance(sample.picture, Path):
-        return picture_size(sample.picture, max_pixels)
-    height, width, _ = resolve(sample.picture, max_pixels).shape
-    return height, width
+def _suffix_of_array(sample: Sample) -> str:
+    picture = resolve(sample.picture, channels=None)
+    return ".png" if picture.dtype == np.uint8 and picture.shape[2] == 3 else ".npy"

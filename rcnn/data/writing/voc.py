@@ -45,11 +45,7 @@ def without_thin(dataset: DataSet) -> tuple[DataSet, int]:
 
 def _without_thin(sample: Sample) -> Sample:
     keep = np.array([x2 - x1 > 1 and y2 - y1 > 1 for x1, y1, x2, y2 in corners(sample)], bool)
-    if keep.all():
-        return sample
-    names = tuple(name for name, is_kept in zip(sample.names, keep, strict=True) if is_kept)
-    rows = {name: getattr(sample, name)[keep] for name in ("boxes", "difficult", "crowd", "weight", "area")}
-    return replace(sample, names=names, **rows)
+    return sample if keep.all() else sample.keep(keep)
 
 
 def _annotation(item: Item) -> Element:
