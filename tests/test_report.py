@@ -159,23 +159,23 @@ def row(epoch, split, loss, stage="joint", **scores):
     return {"stage": stage, "epoch": epoch, "split": split, "loss": loss, "losses": {"score": loss}, **scores}
 
 
-def course(scores):
-    return course_of(
-        [
-            row(n, part, 1 / n, **({"AP": ap} if part == "val" else {}))
-            for n, ap in enumerate(scores, 1)
-            for part in ("train", "val")
-        ]
-    )
+def course(scores, patience=0):
+    rows = [
+        row(n, part, 1 / n, **({"AP": ap} if part == "val" else {}))
+        for n, ap in enumerate(scores, 1)
+        for part in ("train", "val")
+    ]
+    return course_of(rows, patience)
 
 
 def test_pain_9_training_that_turned_is_advised_to_stop_early_and_one_that_still_rises_to_go_on():
     turned, rising = course([0.1, 0.4, 0.3, 0.35]), course([0.1, 0.2, 0.3])
-    assert (turned["best_epoch"], turned["after_best"], turned["turned"], turned["rising"]) == (2, 2, True, False)
-    assert (rising["best_epoch"], rising["turned"], rising["rising"]) == (3, False, True)
-    assert "training.patience" in advise(Figures({"training": turned}))[0].does
+    assert (turned["best_epoch"], turned["after_best"], turned["patience"], turned["rising"]) == (2, 2, 2, False)
+    assert (rising["best_epoch"], rising["patience"], rising["rising"]) == (3, None, True)
+    assert "training.patience=<data" in advise(Figures({"training": turned}))[0].does
     assert "train longer" in advise(Figures({"training": rising}))[0].does
     assert advise(Figures({"training": course([0.1, 0.3, 0.29])})) == []
+    assert advise(Figures({"training": course([0.1, 0.4, 0.3, 0.35], patience=2)})) == [], "it has patience already"
 
 
 def test_epochs_of_stages_are_counted_through_and_the_last_stage_is_judged():

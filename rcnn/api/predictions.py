@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ def write_predictions(path: Path, predicted: Predicted, dataset: DataSet) -> Non
 def file_names(samples: Sequence[Sample]) -> dict[str, str]:
     """What each sample's picture is called in a file: its file's name, or the sample's id where two share one."""
     names = {s.id: s.picture.name if isinstance(s.picture, Path) else s.id for s in samples}
-    given = list(names.values())
-    return {key: name if given.count(name) == 1 else key for key, name in names.items()}
+    count = Counter(names.values())
+    return {key: name if count[name] == 1 else key for key, name in names.items()}
 
 
 def _entries_of(

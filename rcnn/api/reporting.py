@@ -88,7 +88,7 @@ def document_of(
         "against": Path(against).name if against else None,
         "about": _about(config, metadata, detector) | {"doubt": doubtful_split(run, answers.split)},
         "data": {"name": data_name, "splits": {name: _counts(part) for name, part in dataset.splits.items()}},
-        "training": course_of(folder.metrics_rows()),
+        "training": course_of(folder.metrics_rows(), config.training.patience),
         "measured": answers.to_json(),
         "thresholds": metadata.get("thresholds"),
         "causes": CAUSES,
