@@ -248,6 +248,13 @@ def test_training_ends_with_a_report_on_the_pictures_that_chose_its_weights(voc,
     assert (again["measured"]["split"], again["data"]["name"]) == ("test", voc.name)
 
 
+def test_training_can_end_without_a_report(run, voc, tmp_path, capsys):
+    own = shutil.copytree(run, tmp_path / "run")
+    assert main(["train", str(voc), "--out", str(own), "--resume", "--no-report", "--device", "cpu"]) == 0
+    assert "report" not in capsys.readouterr().out.replace("--no-report", "")
+    assert not (own / "report.html").exists()
+
+
 def test_training_without_validation_writes_none_and_begins_anew_without_the_old_one(voc, tmp_path):
     out = tmp_path / "run"
     out.mkdir()
