@@ -189,7 +189,7 @@ def test_pain_7_where_map_is_0_although_boxes_look_right_the_cause_is_named(case
     spoil, cause = MISTAKES[case]
     samples, found = many()
     told = doubts(samples, [spoil(each) for each in found], NAMES, lambda _: (500, 500))
-    assert any(cause in line and "so mended, mAP were" in line for line in told), told
+    assert any(cause in line and "with that mended, mAP would be" in line for line in told), told
 
 
 def test_where_detections_hit_nothing_is_doubted_and_none_at_all_is_said():

@@ -81,7 +81,7 @@ def _about_training(figures: Figures) -> Iterator[Advice]:
         )
         yield Advice(said.format(best, after, enough), "training")
     elif figures.at("training", "rising"):
-        said = Markup("Validation was still getting better in the last epoch ({}): train longer, --epochs.")
+        said = Markup("Validation still got better in the last epoch ({}): train longer, <code>--epochs</code>.")
         yield Advice(said.format(best), "training")
 
 
