@@ -62,6 +62,8 @@ WRONG = {
     "no list": ("{}", "not COCO's results, a list"),
     "no entry": ("[3]", "entry 1: is no object"),
     "no box": ([{"image_id": 7, "category_id": 9, "score": 1}], "lacks a bbox of x, y, width, height, or a score"),
+    "no pixels": ([ROW | {"bbox": [0, 0, 10**400, 4]}], "lacks a bbox of x, y, width, height, or a score"),
+    "no number": ([ROW | {"score": float("nan")}], "lacks a bbox of x, y, width, height, or a score"),
     "negative": ([ROW | {"bbox": [9, 9, -3, 4]}], "has a side below 0"),
     "no picture": ([ROW | {"image_id": 70}], "picture 70 is none of the data"),
     "a picture nearly": ([ROW | {"file_name": "pn0"}], "did you mean 'p0'?"),

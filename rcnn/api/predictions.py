@@ -18,6 +18,8 @@ from rcnn.runs import write_text
 from rcnn.sample import DataSet, Sample
 from rcnn.structures import Detections
 
+LARGEST = 1e9
+"""Of a number in a file: beyond are no pixels, and infinity."""
 Row = tuple[str, int, float, float, float, float, float]
 """Sample id, label, x1, y1, x2, y2, score."""
 
@@ -108,7 +110,7 @@ def _list_in(path: Path) -> list[Any]:
 def _numbers(entry: dict[str, Any], where: str) -> tuple[float, ...]:
     box, score = entry.get("bbox"), entry.get("score")
     values = [*box, score] if isinstance(box, list) and len(box) == 4 else []
-    if len(values) != 5 or not all(isinstance(v, int | float) and np.isfinite(v) for v in values):
+    if len(values) != 5 or not all(isinstance(v, int | float) and abs(v) <= LARGEST for v in values):
         raise DataError(f"{where}: lacks a bbox of x, y, width, height, or a score; export it anew")
     if min(values[2:4]) < 0:
         raise DataError(f"{where}: bbox {box} has a side below 0; give x, y, width and height in pixels")
