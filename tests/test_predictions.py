@@ -9,6 +9,7 @@ import torch
 from conftest import shape_sample
 from test_evaluation_coco import NAMES, detections, random_case, sample
 
+from rcnn.api import measuring
 from rcnn.api.measuring import Predicted
 from rcnn.api.predictions import read_predictions, write_predictions
 from rcnn.cli import main
@@ -16,6 +17,7 @@ from rcnn.errors import DataError
 from rcnn.evaluation import evaluate
 from rcnn.evaluation.doubt import doubts
 from rcnn.evaluation.side_by_side import side_by_side
+from rcnn.inference.predictor import Detector
 from rcnn.sample import DataSet
 
 ROW = {"image_id": 7, "category_id": 9, "bbox": [1, 2, 3, 4], "score": 0.5}
@@ -119,6 +121,19 @@ def test_a_run_or_a_file_is_measured_and_not_both_or_none(words, message, run, v
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_the_truth_is_checked_before_any_picture_is_looked_at(run, voc, monkeypatch, capsys):
+    def refuse(*_):
+        raise DataError("truth: cannot be found")
+
+    looked = []
+    monkeypatch.setattr(measuring, "check_protocol", refuse)
+    monkeypatch.setattr(Detector, "predict", lambda *_: looked.append(True) or iter(()))
+    for command in ("evaluate", "report"):
+        assert main([command, str(run), str(voc), "--device", "cpu"]) == 2
+        assert capsys.readouterr().err.endswith("truth: cannot be found\n")
+    assert not looked
 
 
 def crowded():

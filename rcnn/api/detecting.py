@@ -1,12 +1,13 @@
 """From a run or a file to detections of a split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rcnn.api.loading import Precision, load_named
 from rcnn.api.measuring import Predicted, detect, evaluation_samples
 from rcnn.api.predictions import read_predictions
+from rcnn.evaluation import Protocol
 from rcnn.inference.predictor import Detector
 from rcnn.sample import DataSet
 
@@ -35,10 +36,14 @@ class Detecting:
         dataset: DataSet,
         split: str,
         on_picture: Callable[[], object] = lambda: None,
+        protocols: Sequence[Protocol] = (),
     ) -> Predicted:
-        """What a run's detector finds in a split; where splits were drawn, as they were when it was trained."""
+        """What a run's detector finds in a split; where splits were drawn, as they were when it was trained.
+
+        The `protocols` that it will be judged by are checked before, on the truth.
+        """
         samples = evaluation_samples(detector, dataset, split, Path(run), self.proposals, self.search_workers)
-        return detect(detector, samples, self.batch, on_picture)
+        return detect(detector, samples, self.batch, on_picture, protocols)
 
     def rival(self, source: str, dataset: DataSet, split: str, first: Predicted) -> Predicted:
         """What another run, or a file of predictions, finds in the same pictures."""

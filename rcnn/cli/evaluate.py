@@ -98,7 +98,7 @@ def measure(
     dataset = api.read_data(data, **reading, **looks)  # type: ignore[arg-type]
     if detector and run:
         with counting(len(samples_of(dataset, split)), "detecting", console) as on_picture:
-            predicted = how.look(detector, run, dataset, split, on_picture)
+            predicted = how.look(detector, run, dataset, split, on_picture, (asked.protocol,))
     else:
         assert predictions is not None
         predicted = read_predictions(predictions, dataset, split)
