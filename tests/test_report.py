@@ -14,12 +14,13 @@ from rcnn import api
 from rcnn.api.reporting import report_of_training
 from rcnn.cli import main
 from rcnn.config import Config
+from rcnn.inference.predictor import Detector
 from rcnn.presets.overrides import flat
 from rcnn.report.page import Figures, course_of
 from rcnn.report.page.advice import advise
 from rcnn.report.page.galleries import HEIGHT, WIDTH, Gallery, view
 from rcnn.report.page.words import ERRORS, STAGES, SUSPICIONS
-from rcnn.runs import RunFolder
+from rcnn.runs import RunFolder, read_tensors, write_tensors
 
 
 class Page(HTMLParser):
@@ -286,10 +287,20 @@ def test_wrong_input_to_report_is_one_line(words, message, voc, tmp_path, report
     assert len(error.strip().splitlines()) == 1
 
 
+def test_a_run_of_other_classes_is_no_rival_and_that_is_told_before_any_picture_is_looked_at(
+    run, voc, tmp_path, monkeypatch, capsys
+):
+    other = shutil.copytree(run, tmp_path / "other")
+    tensors, metadata = read_tensors(RunFolder(other).best)
+    write_tensors(RunFolder(other).best, tensors, metadata | {"class_names": ["disc", "square "]})
+    monkeypatch.setattr(Detector, "predict", None)
+    for command in ("evaluate", "report"):
+        assert main([command, str(run), str(voc), "--against", str(other), "--device", "cpu"]) == 2
+        assert "its classes are disc, square , not disc, square; compare runs" in capsys.readouterr().err
+
+
 def tensors_without_place(run):
     """A run of before: nobody knows where its data was."""
-    from rcnn.runs import read_tensors, write_tensors
-
     tensors, metadata = read_tensors(RunFolder(run).best)
     metadata["reading"].pop("data", None)
     write_tensors(RunFolder(run).best, tensors, metadata)

@@ -60,16 +60,6 @@ class Predicted:
         result = evaluate(self.samples, self.detections, self.class_names, protocol)
         return replace(result, warnings=notes + self.notes + result.warnings)
 
-    def of(self, other: "Predicted") -> "Predicted":
-        """The same for the pictures of `other`; raises ConfigError where those are not all among these."""
-        places = {sample.id: place for place, sample in enumerate(self.samples)}
-        missing = [sample.id for sample in other.samples if sample.id not in places]
-        if missing or self.class_names != other.class_names:
-            what = f"picture {missing[0]} is in one split only" if missing else "they know other classes"
-            raise ConfigError(f"--against: the two runs cannot be compared: {what}; train both on the same data")
-        detections = [self.detections[places[sample.id]] for sample in other.samples]
-        return replace(self, samples=other.samples, detections=detections, checked={})
-
 
 def detect(
     detector: Detector,

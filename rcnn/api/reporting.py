@@ -49,8 +49,9 @@ def report(
     `against` is another run, or a .json of predictions, for the paired test.
     """
     detector = how.detector(str(run))
-    predicted = how.look(detector, str(run), dataset, split, on_picture, (EVERYTHING.protocol,))
-    rival = how.rival(against, dataset, split, predicted) if against else None
+    samples = how.samples(detector, str(run), dataset, split)
+    rival = how.rival(against, dataset, split, samples, detector.class_names) if against else None
+    predicted = how.look(detector, samples, on_picture, (EVERYTHING.protocol,))
     asked = study(predicted, split, EVERYTHING, rival, detector)
     return write_report(run, with_splits_of(RunFolder(run), dataset), data_name, asked, detector, against, out)
 

@@ -16,7 +16,6 @@ from rcnn.api.thresholds import doubtful_split, refuse_to_store, store_threshold
 from rcnn.cli import options as o
 from rcnn.cli.counting import counting
 from rcnn.cli.numbers import console, note, show, show_study
-from rcnn.data import samples_of
 from rcnn.errors import ConfigError
 from rcnn.evaluation.interval import RESAMPLES
 from rcnn.runs import write_text
@@ -97,14 +96,17 @@ def measure(
     looks = {"max_pixels": detector.max_pixels, "channels": detector.preprocess.channels} if detector else {}
     dataset = api.read_data(data, **reading, **looks)  # type: ignore[arg-type]
     if detector and run:
-        with counting(len(samples_of(dataset, split)), "detecting", console) as on_picture:
-            predicted = how.look(detector, run, dataset, split, on_picture, (asked.protocol,))
+        samples, names = how.samples(detector, run, dataset, split), detector.class_names
     else:
         assert predictions is not None
         predicted = read_predictions(predictions, dataset, split)
+        samples, names = list(predicted.samples), predicted.class_names
+    rival = how.rival(against, dataset, split, samples, names) if against else None
+    if detector:
+        with counting(len(samples), "detecting", console) as on_picture:
+            predicted = how.look(detector, samples, on_picture, (asked.protocol,))
     if save_predictions:
         write_predictions(save_predictions, predicted, dataset)
-    rival = how.rival(against, dataset, split, predicted) if against else None
     return study(predicted, split, asked, rival, detector)
 
 

@@ -45,8 +45,7 @@ def train(
     out = out or Path("runs") / (data.stem if data.suffix else data.resolve().name)
     begun = resume and not preset_name  # the same command with --resume behind it serves, and so does --resume alone
     base = api.stored_config(out) if begun else _base(preset_name, start_from)
-    options = training_options(epochs, batch, lr, precision, seed, workers, compile) | size_options(size)
-    options["training.scheme"] = scheme
+    options = training_options(epochs, batch, lr, precision, seed, workers, compile, scheme) | size_options(size)
     config = override(base, config_file, sets or (), options, OPTIONS)
     prepare = {"train_split": train_split, "val_split": val_split, "backbone_weights": backbone_weights}
     regions = {"proposals": proposals, "search_workers": o.cores(), "start_from": start_from}
@@ -81,10 +80,11 @@ def training_options(
     seed: int | None,
     workers: int | None,
     compile: bool | None,
+    scheme: str | None,
 ) -> dict[str, object]:
     """The options of training by the settings that they stand for."""
     given = {"epochs": epochs, "batch": batch, "lr": lr, "precision": precision, "seed": seed, "workers": workers}
-    given |= {"compile": compile}
+    given |= {"compile": compile, "scheme": scheme}
     return {f"training.{name}": value for name, value in given.items()}
 
 
