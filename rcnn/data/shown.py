@@ -3,11 +3,10 @@
 import numpy as np
 from jaxtyping import UInt8
 
-from rcnn.data.raw import Limits
 from rcnn.sample import Pixels
 
 
-def as_shown(picture: Pixels, limits: Limits | None = None) -> UInt8[np.ndarray, "H W 3"]:
+def as_shown(picture: Pixels, limits: tuple[float, float] | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """The first three channels as red, green and blue, or the first one as gray, in 8 bits.
 
     `limits` are the values that become black and white; without them 0 and 65535 of 16 bits, and of float pictures the
