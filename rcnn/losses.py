@@ -5,7 +5,7 @@ An objective is given its losses when it is built: any function of the forms `Ob
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -94,6 +94,7 @@ class WeightedClasses:
         return self.loss(logits, labels, weight * self.by_label[labels])
 
 
+@runtime_checkable
 class BoxLoss(Protocol):
     """What boxes cost that are told by deltas from references; the deltas are normalised by `mean` and `std`."""
 

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float, Float32, UInt8, UInt16
 
 from rcnn.errors import DataError
 
-Pixels = UInt8[np.ndarray, "H W C"] | UInt16[np.ndarray, "H W C"] | Float32[np.ndarray, "H W C"]
-"""A decoded picture. Three channels are red, green and blue; other numbers are whatever the data set says.
+Pixels = UInt8[np.ndarray, "_H _W _C"] | UInt16[np.ndarray, "_H _W _C"] | Float32[np.ndarray, "_H _W _C"]
+"""A decoded picture, of a size of its own.
 
-Values count from 0 to 255 (uint8), to 65535 (uint16), or as the setting `input.range` says, which float32 needs.
+Three channels are red, green and blue; other numbers are whatever the data set says. Values count from 0 to 255
+(uint8), to 65535 (uint16), or as the setting `input.range` says, which float32 needs.
 """
 
 Picture = Path | str | Pixels | Callable[[], Pixels]

@@ -72,3 +72,15 @@ def test_no_function_is_longer_than_40_lines():
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
     assert {name: length for name, length in functions if length > 40} == {}
+
+
+def test_every_protocol_can_be_checked_at_run_time():
+    """CONTRIBUTING's `--jaxtyping-packages` checks every argument: a protocol that cannot be is an error there."""
+    classes = [
+        (f"{path.relative_to(ROOT)} {node.name}", [ast.unparse(each) for each in node.decorator_list])
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and "Protocol" in [ast.unparse(base) for base in node.bases]
+    ]
+    assert classes
+    assert [name for name, decorators in classes if "runtime_checkable" not in decorators] == []

@@ -266,6 +266,7 @@ def test_sixteen_bit_pictures_of_one_channel_train_and_predict_end_to_end(tmp_pa
     drawn = ["--out", str(tmp_path / "drawn"), "--json", str(found), "--score", "0.01", "--device", "cpu"]
     assert main(["predict", str(out), pictures, *drawn]) == 0
     assert len(list((tmp_path / "drawn").iterdir())) == 2
+    assert (out / "report.html").is_file()
     assert json.loads(found.read_text())
     detector = api.load(out, "cpu")
     assert detector.preprocess.channels == 1

@@ -18,7 +18,8 @@ from rcnn.presets.overrides import override, preset
 from rcnn.sample import DataSet, Sample
 
 pytestmark = pytest.mark.usefixtures("quiet_log")
-RANDOM = ["--preset", "demo", "--backbone-weights", "none", "--device", "cpu", *TINY_SETS]
+REPORTED = ["--preset", "demo", "--backbone-weights", "none", "--device", "cpu", *TINY_SETS]
+RANDOM = [*REPORTED, "--no-report"]
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_wrong_input_to_predict_is_one_line_and_makes_no_folder(words, places, c
 
 def test_a_trained_run_holds_its_files_and_a_plan_is_shown_first(voc, tmp_path, capsys):
     out = tmp_path / "run"
-    assert main(["train", str(voc), *RANDOM, "--epochs", "1", "--out", str(out)]) == 0
+    assert main(["train", str(voc), *REPORTED, "--epochs", "1", "--out", str(out)]) == 0
     names = {file.name for file in out.iterdir()}
     tensors, texts = {"model.safetensors", "last.safetensors"}, {"config.yaml", "metrics.jsonl", "splits.json"}
     assert names == tensors | texts | {"events", "report.html", "report.json"}

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from test_evaluation_coco import NAMES, random_case
 
+from rcnn.cli.numbers import verdict
 from rcnn.errors import DataError
 from rcnn.evaluation import evaluate
-from rcnn.evaluation.interval import intervals, paired
+from rcnn.evaluation.interval import Interval, Paired, intervals, paired
 from rcnn.evaluation.matches import match
 from rcnn.evaluation.scenes import make_scenes
 
@@ -87,6 +88,20 @@ def test_gap_9_two_equal_runs_are_not_told_apart_and_a_better_one_is(law):
     assert pair.difference.high < 0
     assert pair.p < 0.01
     assert pair.better < 0.01
+
+
+@pytest.mark.parametrize(
+    ("value", "p", "words"),
+    [
+        (0.02, 0.012, "b is better (p = 0.012)"),
+        (-0.02, 1e-5, "b is worse (p = 1e-05)"),
+        (0.02, 0.4, "no difference can be told on these pictures (p = 0.400)"),
+        (float("nan"), float("nan"), "no difference can be told on these pictures (p = -)"),
+    ],
+)
+def test_gap_9_the_answer_names_the_better_run(value, p, words):
+    pair = Paired(0.5, 0.5 + value, Interval(value, value - 0.01, value + 0.01), p, 0.9)
+    assert verdict(pair, "b") == words
 
 
 def test_a_pair_is_told_more_surely_than_two_intervals_can(law):

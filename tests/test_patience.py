@@ -9,6 +9,7 @@ from method_variants import SHORT
 from rcnn.errors import ConfigError
 from rcnn.presets.overrides import override, preset
 from rcnn.runs import read_metadata
+from rcnn.training.patience import enough_patience
 
 
 def with_scores(scores, run, config, listener=None, **options):
@@ -65,8 +66,36 @@ def judged_by(opens, scores):
 def test_patience_is_suggested_where_validation_turned(tmp_path, caplog, scores, advised):
     with caplog.at_level("INFO", "rcnn"):
         with_scores(scores, tmp_path / "run", tiny_config(epochs=4)).run()
-    words = "AP was best in epoch 2 of 4 (0.400), whose weights are kept; --set training.patience=2 would have stopped"
+    words = "AP was best in epoch 2 of 4 (0.400), whose weights are kept; --set training.patience=2 stops"
     assert any(record.message.startswith(words) for record in caplog.records) == advised
+
+
+@pytest.mark.parametrize(
+    ("scores", "enough"),
+    [
+        ([0.1, 0.4, 0.3, 0.2], 2),
+        ([0.4, 0.1, 0.1, 0.1, 0.5, 0.1, 0.1], 4),  # it waited four epochs for the best
+        ([0.5, 0.5, 0.5], 2),  # the first of equals is the best
+        ([0.1, 0.2, 0.3], None),
+        ([0.1, 0.3, 0.2], None),  # one epoch says little
+        ([0.1] * 8 + [0.2, 0.1, 0.1], None),  # and two of eleven too
+        ([], None),
+    ],
+)
+def test_the_patience_that_is_advised_would_have_waited_for_the_best_epoch(scores, enough):
+    assert enough_patience(scores) == enough
+    if enough:
+        assert stopped_with(enough, scores) == max(scores)
+
+
+def stopped_with(patience, scores):
+    """The best score of a training that ends after so many epochs without a better one."""
+    best, waited = -1.0, 0
+    for score in scores:
+        best, waited = (score, 0) if score > best else (best, waited + 1)
+        if waited == patience:
+            break
+    return best
 
 
 def test_patience_without_validation_is_refused(tmp_path):

@@ -9,6 +9,7 @@ import torch
 from conftest import shape_sample
 from test_evaluation_coco import NAMES, detections, random_case, sample
 
+from rcnn.api import measuring
 from rcnn.api.measuring import Predicted
 from rcnn.api.predictions import read_predictions, write_predictions
 from rcnn.cli import main
@@ -16,6 +17,7 @@ from rcnn.errors import DataError
 from rcnn.evaluation import evaluate
 from rcnn.evaluation.doubt import doubts
 from rcnn.evaluation.side_by_side import side_by_side
+from rcnn.inference.predictor import Detector
 from rcnn.sample import DataSet
 
 ROW = {"image_id": 7, "category_id": 9, "bbox": [1, 2, 3, 4], "score": 0.5}
@@ -63,6 +65,8 @@ WRONG = {
     "no entry": ("[3]", "entry 1: is no object"),
     "no box": ([{"image_id": 7, "category_id": 9, "score": 1}], "lacks a bbox of x, y, width, height, or a score"),
     "a number beyond floats": ([ROW | {"score": 10**400}], "lacks a bbox of x, y, width, height, or a score"),
+    "no pixels": ([ROW | {"bbox": [0, 0, 10**400, 4]}], "lacks a bbox of x, y, width, height, or a score"),
+    "no number": ([ROW | {"score": float("nan")}], "lacks a bbox of x, y, width, height, or a score"),
     "negative": ([ROW | {"bbox": [9, 9, -3, 4]}], "has a side below 0"),
     "no picture": ([ROW | {"image_id": 70}], "picture 70 is none of the data"),
     "a picture nearly": ([ROW | {"file_name": "pn0"}], "did you mean 'p0'?"),
@@ -118,6 +122,19 @@ def test_a_run_or_a_file_is_measured_and_not_both_or_none(words, message, run, v
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_the_truth_is_checked_before_any_picture_is_looked_at(run, voc, monkeypatch, capsys):
+    def refuse(*_):
+        raise DataError("truth: cannot be found")
+
+    looked = []
+    monkeypatch.setattr(measuring, "check_protocol", refuse)
+    monkeypatch.setattr(Detector, "predict", lambda *_: looked.append(True) or iter(()))
+    for command in ("evaluate", "report"):
+        assert main([command, str(run), str(voc), "--device", "cpu"]) == 2
+        assert capsys.readouterr().err.endswith("truth: cannot be found\n")
+    assert not looked
 
 
 def crowded():
@@ -190,7 +207,7 @@ def test_pain_7_where_map_is_0_although_boxes_look_right_the_cause_is_named(case
     spoil, cause = MISTAKES[case]
     samples, found = many()
     told = doubts(samples, [spoil(each) for each in found], NAMES, lambda _: (500, 500))
-    assert any(cause in line and "so mended, mAP were" in line for line in told), told
+    assert any(cause in line and "with that mended, mAP would be" in line for line in told), told
 
 
 def test_where_detections_hit_nothing_is_doubted_and_none_at_all_is_said():

@@ -14,12 +14,13 @@ from rcnn import api
 from rcnn.api.reporting import report_of_training
 from rcnn.cli import main
 from rcnn.config import Config
+from rcnn.inference.predictor import Detector
 from rcnn.presets.overrides import flat
 from rcnn.report.page import Figures, course_of
 from rcnn.report.page.advice import advise
 from rcnn.report.page.galleries import HEIGHT, WIDTH, Gallery, view
 from rcnn.report.page.words import ERRORS, STAGES, SUSPICIONS
-from rcnn.runs import RunFolder
+from rcnn.runs import RunFolder, read_tensors, write_tensors
 
 
 class Page(HTMLParser):
@@ -159,23 +160,23 @@ def row(epoch, split, loss, stage="joint", **scores):
     return {"stage": stage, "epoch": epoch, "split": split, "loss": loss, "losses": {"score": loss}, **scores}
 
 
-def course(scores):
-    return course_of(
-        [
-            row(n, part, 1 / n, **({"AP": ap} if part == "val" else {}))
-            for n, ap in enumerate(scores, 1)
-            for part in ("train", "val")
-        ]
-    )
+def course(scores, patience=0):
+    rows = [
+        row(n, part, 1 / n, **({"AP": ap} if part == "val" else {}))
+        for n, ap in enumerate(scores, 1)
+        for part in ("train", "val")
+    ]
+    return course_of(rows, patience)
 
 
 def test_pain_9_training_that_turned_is_advised_to_stop_early_and_one_that_still_rises_to_go_on():
     turned, rising = course([0.1, 0.4, 0.3, 0.35]), course([0.1, 0.2, 0.3])
-    assert (turned["best_epoch"], turned["after_best"], turned["turned"], turned["rising"]) == (2, 2, True, False)
-    assert (rising["best_epoch"], rising["turned"], rising["rising"]) == (3, False, True)
-    assert "training.patience" in advise(Figures({"training": turned}))[0].does
+    assert (turned["best_epoch"], turned["after_best"], turned["patience"], turned["rising"]) == (2, 2, 2, False)
+    assert (rising["best_epoch"], rising["patience"], rising["rising"]) == (3, None, True)
+    assert "training.patience=<data" in advise(Figures({"training": turned}))[0].does
     assert "train longer" in advise(Figures({"training": rising}))[0].does
     assert advise(Figures({"training": course([0.1, 0.3, 0.29])})) == []
+    assert advise(Figures({"training": course([0.1, 0.4, 0.3, 0.35], patience=2)})) == [], "it has patience already"
 
 
 def test_epochs_of_stages_are_counted_through_and_the_last_stage_is_judged():
@@ -248,6 +249,13 @@ def test_training_ends_with_a_report_on_the_pictures_that_chose_its_weights(voc,
     assert (again["measured"]["split"], again["data"]["name"]) == ("test", voc.name)
 
 
+def test_training_can_end_without_a_report(run, voc, tmp_path, capsys):
+    own = shutil.copytree(run, tmp_path / "run")
+    assert main(["train", str(voc), "--out", str(own), "--resume", "--no-report", "--device", "cpu"]) == 0
+    assert "report" not in capsys.readouterr().out.replace("--no-report", "")
+    assert not (own / "report.html").exists()
+
+
 def test_training_without_validation_writes_none_and_begins_anew_without_the_old_one(voc, tmp_path):
     out = tmp_path / "run"
     out.mkdir()
@@ -279,10 +287,20 @@ def test_wrong_input_to_report_is_one_line(words, message, voc, tmp_path, report
     assert len(error.strip().splitlines()) == 1
 
 
+def test_a_run_of_other_classes_is_no_rival_and_that_is_told_before_any_picture_is_looked_at(
+    run, voc, tmp_path, monkeypatch, capsys
+):
+    other = shutil.copytree(run, tmp_path / "other")
+    tensors, metadata = read_tensors(RunFolder(other).best)
+    write_tensors(RunFolder(other).best, tensors, metadata | {"class_names": ["disc", "square "]})
+    monkeypatch.setattr(Detector, "predict", None)
+    for command in ("evaluate", "report"):
+        assert main([command, str(run), str(voc), "--against", str(other), "--device", "cpu"]) == 2
+        assert "its classes are disc, square , not disc, square; compare runs" in capsys.readouterr().err
+
+
 def tensors_without_place(run):
     """A run of before: nobody knows where its data was."""
-    from rcnn.runs import read_tensors, write_tensors
-
     tensors, metadata = read_tensors(RunFolder(run).best)
     metadata["reading"].pop("data", None)
     write_tensors(RunFolder(run).best, tensors, metadata)

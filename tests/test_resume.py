@@ -32,7 +32,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def words(data, out, *more):
-    settings = [*TINY_SETS, "--epochs", "6", "--batch", "2", "--device", "cpu"]
+    settings = [*TINY_SETS, "--epochs", "6", "--batch", "2", "--device", "cpu", "--no-report"]
     return ["train", str(data), "--preset", "demo", "--out", str(out), "--backbone-weights", "none", *settings, *more]
 
 
@@ -79,7 +79,7 @@ def test_a_run_that_is_asked_to_stop_saves_the_middle_of_its_epoch(
     progress = read_metadata(out / "last.safetensors")["progress"]
     assert (progress["epoch"], progress["batches"]) == (4, 2)
     assert (
-        main(["train", str(data), "--out", str(out), "--resume", "--device", "cpu"]) == 0
+        main(["train", str(data), "--out", str(out), "--resume", "--no-report", "--device", "cpu"]) == 0
     )  # the settings are the run's
     assert_same_run(out, straight)
 

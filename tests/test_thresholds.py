@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from conftest import shape_sample
 from test_evaluation_coco import detections, sample
 
 from rcnn import api
@@ -116,9 +117,16 @@ def test_without_stored_thresholds_predict_shows_from_one_half_and_a_given_score
     assert detector.shown.tolist() == [0.5, 0.5]
     detector.thresholds = {"disc": 0.9, "square": None}
     assert detector.shown.tolist() == pytest.approx([0.9, 0.5])
-    picture = np.zeros((64, 80, 3), np.uint8)
-    (given,) = detector.predict(picture, score=0.0)
-    assert len(given) >= len(next(detector.predict(picture, score=None)))
+    picture = shape_sample("any").picture
+    (everything,) = detector.predict(picture, score=0.0)
+    own = {
+        name: float(everything.scores[everything.labels == n].median()) for n, name in enumerate(("disc", "square"), 1)
+    }
+    detector.thresholds = own
+    (shown,) = detector.predict(picture, score=None)
+    least = torch.tensor([own[name] for name in everything.names])
+    assert torch.equal(shown.scores, everything.scores[everything.scores >= least])
+    assert 0 < len(shown) < len(everything)
 
 
 @pytest.mark.parametrize("words", [["torchvision:fasterrcnn_resnet50_fpn"], ["{run}", "--weights", "last"]])

@@ -141,10 +141,11 @@ def test_torchvisions_person_moves_to_a_users_person(monkeypatch):
 def test_the_command_prints_the_table_and_the_run_goes_on(run, tmp_path, capsys, quiet_log):
     data = write_voc(tmp_path / "data", renamed(shape_data(2, 1, 1), disc="ball", square="Square"))
     words = ["train", str(data), "--out", str(tmp_path / "new"), "--from", str(run), "--device", "cpu"]
+    words.append("--no-report")
     assert main([*words, "--epochs", "1"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "class head rows Square kept (there: square) ball new dropped disc" in printed
-    assert main(["train", str(data), "--out", str(tmp_path / "new"), "--resume", "--device", "cpu"]) == 0
+    assert main(["train", str(data), "--out", str(tmp_path / "new"), "--resume", "--no-report", "--device", "cpu"]) == 0
     assert main([*words[:4], "--resume", "--from", str(tmp_path), "--device", "cpu"]) == 2
     assert "--from is" in capsys.readouterr().err
 

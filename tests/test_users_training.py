@@ -18,7 +18,7 @@ def test_a_rate_for_many_pictures_a_step_is_scaled_to_those_of_this_machine_and_
     voc, tmp_path, capsys, quiet_log
 ):
     words = ["--set", "training.optimizer=sgd", "--lr", "0.08", "--batch", "1", "--set", "accumulate=2"]
-    common = ["train", str(voc), "--preset", "demo", *TINY_SETS, "--epochs", "1", "--device", "cpu"]
+    common = ["train", str(voc), "--preset", "demo", *TINY_SETS, "--epochs", "1", "--device", "cpu", "--no-report"]
     assert main([*common, *words, "--backbone-weights", "none", "--out", str(tmp_path / "run")]) == 0
     assert "sgd, rate 0.01 for 2 pictures a step (0.08 for 16 pictures a step)" in capsys.readouterr().out
 

@@ -1,7 +1,5 @@
 """Precision by recall, and COCO's average of it at 101 points."""
 
-import math
-
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
@@ -29,8 +27,3 @@ def average_precision(right: Bool[np.ndarray, "N"], objects: int) -> float:
 def by_score(scores: Float64[np.ndarray, "N"]) -> Int64[np.ndarray, "N"]:
     """The order from the best down; equal scores in the order given."""
     return np.argsort(-scores, kind="stable")
-
-
-def plain(value: float) -> float | None:
-    """A number for a JSON file: NaN becomes None."""
-    return None if math.isnan(value) else float(value)

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from rcnn.analysis.average_precision import plain
 from rcnn.analysis.matching import SIZES, Matching, reaches
+from rcnn.evaluation.result import plain
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from rcnn.analysis.average_precision import RECALL_POINTS, by_score, interpolated, plain
+from rcnn.analysis.average_precision import RECALL_POINTS, by_score, interpolated
 from rcnn.analysis.matching import Matching, reaches
+from rcnn.evaluation.result import plain
 
 SHOWN_SCORES = np.linspace(0.0, 1.0, 101)
 

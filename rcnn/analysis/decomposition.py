@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from rcnn.analysis.average_precision import plain
 from rcnn.analysis.causes import KINDS, MISSED, Causes, find_causes
 from rcnn.analysis.examples import Example, examples_of
 from rcnn.analysis.matching import SIZES, Matching
 from rcnn.analysis.repair import Repairs
+from rcnn.evaluation.result import plain
 
 __all__ = ["KINDS", "Decomposition", "ErrorKind", "Example", "decompose"]
 

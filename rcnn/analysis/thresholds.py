@@ -6,9 +6,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from rcnn.analysis.average_precision import plain
 from rcnn.analysis.curves import ClassCurve
 from rcnn.errors import ConfigError
+from rcnn.evaluation.result import plain
 
 Quantity = Literal["precision", "recall"]
 

@@ -1,8 +1,8 @@
 """How good a detector is on a data set."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rcnn.api.data import Data, read_data, with_splits_of
@@ -49,31 +49,26 @@ class Predicted:
     """A picture, to detect; None for a file."""
     notes: tuple[str, ...] = ()
     """What is worth knowing of how they came about, a line each."""
+    checked: Mapping[Protocol, tuple[str, ...]] = field(default_factory=dict)
+    """What `check_protocol` said of the truth, by protocol, where that was asked before detecting."""
 
-    def judge(self, protocol: Protocol, checked: tuple[str, ...] | None = None) -> Evaluation:
-        """The detections held against the truth; the protocol is checked on the truth itself first.
-
-        `checked` is what that check said, where it was made before.
-        """
-        notes = check_protocol(self.samples, self.class_names, protocol) if checked is None else checked
+    def judge(self, protocol: Protocol) -> Evaluation:
+        """The detections held against the truth; the protocol is checked on the truth itself first."""
+        known = self.checked.get(protocol)
+        notes = check_protocol(self.samples, self.class_names, protocol) if known is None else known
         result = evaluate(self.samples, self.detections, self.class_names, protocol)
         return replace(result, warnings=notes + self.notes + result.warnings)
 
-    def of(self, other: "Predicted") -> "Predicted":
-        """The same for the pictures of `other`; raises ConfigError where those are not all among these."""
-        places = {sample.id: place for place, sample in enumerate(self.samples)}
-        missing = [sample.id for sample in other.samples if sample.id not in places]
-        if missing or self.class_names != other.class_names:
-            what = f"picture {missing[0]} is in one split only" if missing else "they know other classes"
-            raise ConfigError(f"--against: the two runs cannot be compared: {what}; train both on the same data")
-        detections = [self.detections[places[sample.id]] for sample in other.samples]
-        return replace(self, samples=other.samples, detections=detections)
-
 
 def detect(
-    detector: Detector, samples: Sequence[Sample], batch: int = 1, on_picture: Callable[[], object] = lambda: None
+    detector: Detector,
+    samples: Sequence[Sample],
+    batch: int = 1,
+    on_picture: Callable[[], object] = lambda: None,
+    protocols: Sequence[Protocol] = (),
 ) -> Predicted:
-    """Look at the pictures of the samples."""
+    """Look at the pictures of the samples; the `protocols` that they will be judged by are checked before."""
+    checked = {protocol: check_protocol(samples, detector.class_names, protocol) for protocol in protocols}
     found, before, began = [], detector.incomplete, time.perf_counter()
     for detections in detector.predict(samples, batch):
         found.append(detections)
@@ -81,7 +76,7 @@ def detect(
     seconds = (time.perf_counter() - began) / max(1, len(samples))
     cut = detector.incomplete - before
     notes = (f"{cut} pictures had more candidates than the cap; raise model.detections.candidates",) if cut else ()
-    return Predicted(samples, found, detector.class_names, seconds, notes)
+    return Predicted(samples, found, detector.class_names, seconds, notes, checked)
 
 
 def evaluate_detector(
@@ -107,10 +102,8 @@ def evaluate_protocols(
     on_picture: Callable[[], object] = lambda: None,
 ) -> tuple[list[Evaluation], float]:
     """The same detections under several protocols, and the seconds a picture that detecting took."""
-    checked = [check_protocol(samples, detector.class_names, protocol) for protocol in protocols]
-    predicted = detect(detector, samples, batch, on_picture)
-    results = [predicted.judge(protocol, notes) for protocol, notes in zip(protocols, checked, strict=True)]
-    return results, predicted.seconds or 0.0
+    predicted = detect(detector, samples, batch, on_picture, protocols)
+    return [predicted.judge(protocol) for protocol in protocols], predicted.seconds or 0.0
 
 
 def evaluation_samples(

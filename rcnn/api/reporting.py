@@ -49,8 +49,9 @@ def report(
     `against` is another run, or a .json of predictions, for the paired test.
     """
     detector = how.detector(str(run))
-    predicted = how.look(detector, str(run), dataset, split, on_picture)
-    rival = how.rival(against, dataset, split, predicted) if against else None
+    samples = how.samples(detector, str(run), dataset, split)
+    rival = how.rival(against, dataset, split, samples, detector.class_names) if against else None
+    predicted = how.look(detector, samples, on_picture, (EVERYTHING.protocol,))
     asked = study(predicted, split, EVERYTHING, rival, detector)
     return write_report(run, with_splits_of(RunFolder(run), dataset), data_name, asked, detector, against, out)
 
@@ -88,7 +89,7 @@ def document_of(
         "against": Path(against).name if against else None,
         "about": _about(config, metadata, detector) | {"doubt": doubtful_split(run, answers.split)},
         "data": {"name": data_name, "splits": {name: _counts(part) for name, part in dataset.splits.items()}},
-        "training": course_of(folder.metrics_rows()),
+        "training": course_of(folder.metrics_rows(), config.training.patience),
         "measured": answers.to_json(),
         "thresholds": metadata.get("thresholds"),
         "causes": CAUSES,

@@ -30,7 +30,7 @@ from rcnn.compression.svd import shape_head
 from rcnn.config import Config, InputSettings, ModelSettings
 from rcnn.data.preprocess import Preprocess
 from rcnn.errors import ConfigError
-from rcnn.heads.box_head import BoxHead, RegionStage, SVMHead
+from rcnn.heads.box_head import BoxHead, LastStage, SVMHead
 from rcnn.heads.roi import LevelRule, RoIAlignPool, RoIMaxPool, nearest_scale
 from rcnn.heads.spp import SPPPool
 from rcnn.inference.predictor import Proposer
@@ -105,7 +105,7 @@ def _freeze_norms(body: Trunk, name: str) -> None:
     freeze_norms(body)
 
 
-def _cut(body: Trunk, settings: ModelSettings) -> tuple[Trunk, RegionStage | None]:
+def _cut(body: Trunk, settings: ModelSettings) -> tuple[Trunk, LastStage | None]:
     """The network that all regions of a picture share, and what of it each goes through by itself."""
     if settings.neck != "c4":
         return body, None
@@ -116,7 +116,7 @@ def _cut(body: Trunk, settings: ModelSettings) -> tuple[Trunk, RegionStage | Non
             "choose a ResNet, or neck=none"
         )
     front, layers = parts
-    return front, RegionStage(layers, body.channels[-1], body.strides[-1] // C4_STRIDE)
+    return front, LastStage(layers, body.channels[-1], body.strides[-1] // C4_STRIDE)
 
 
 def channels_last(model: Model) -> Model:
@@ -124,7 +124,7 @@ def channels_last(model: Model) -> Model:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def assemble(backbone: Backbone, settings: ModelSettings, classes: int, stage: RegionStage | None = None) -> Method:
+def assemble(backbone: Backbone, settings: ModelSettings, classes: int, stage: LastStage | None = None) -> Method:
     """The rest of the detector on a backbone; `stage` is what of the network each region goes through by itself."""
     head, last = _head(backbone, settings, classes, stage), _postprocess(settings)
     match settings.method:
@@ -175,7 +175,7 @@ def _neck_norm(settings: ModelSettings) -> type[nn.Module] | None:
     return None if settings.neck_norm == "none" else nn.BatchNorm2d
 
 
-def _head(backbone: Backbone, settings: ModelSettings, classes: int, stage: RegionStage | None) -> BoxHead:
+def _head(backbone: Backbone, settings: ModelSettings, classes: int, stage: LastStage | None) -> BoxHead:
     head = settings.head
     cells = sum(n * n for n in head.bins) if settings.method == "sppnet" else head.pool**2
     channels = backbone.channels

@@ -1,12 +1,11 @@
 """`rcnn evaluate`."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.progress import track
 
 from rcnn import api
 from rcnn.analysis.thresholds import parse_goal
@@ -15,8 +14,8 @@ from rcnn.api.predictions import read_predictions, write_predictions
 from rcnn.api.study import Questions, Study, study
 from rcnn.api.thresholds import doubtful_split, refuse_to_store, store_thresholds
 from rcnn.cli import options as o
+from rcnn.cli.counting import counting
 from rcnn.cli.numbers import console, note, show, show_study
-from rcnn.data import samples_of
 from rcnn.errors import ConfigError
 from rcnn.evaluation.interval import RESAMPLES
 from rcnn.runs import write_text
@@ -101,14 +100,17 @@ def measure(
     )
     dataset = api.read_data(data, **reading, **looks)  # type: ignore[arg-type]
     if detector and run:
-        count = len(samples_of(dataset, split))
-        predicted = how.look(detector, run, dataset, split, _bar(count))
+        samples, names = how.samples(detector, run, dataset, split), detector.class_names
     else:
         assert predictions is not None
         predicted = read_predictions(predictions, dataset, split)
+        samples, names = list(predicted.samples), predicted.class_names
+    rival = how.rival(against, dataset, split, samples, names) if against else None
+    if detector:
+        with counting(len(samples), "detecting", console) as on_picture:
+            predicted = how.look(detector, samples, on_picture, (asked.protocol,))
     if save_predictions:
         write_predictions(save_predictions, predicted, dataset)
-    rival = how.rival(against, dataset, split, predicted) if against else None
     return study(predicted, split, asked, rival, detector)
 
 
@@ -120,9 +122,3 @@ def keep(result: Study, run: str | None) -> None:
     console.print(f"stored in {run}: rcnn predict shows each class from its threshold on", soft_wrap=True)
     if doubt := doubtful_split(Path(run), result.split):
         note(doubt)
-
-
-def _bar(count: int) -> Callable[[], object]:
-    """A step of a progress bar, on a terminal."""
-    steps = iter(track(range(count), "detecting", console=console, disable=not console.is_terminal))
-    return lambda: next(steps, None)

@@ -79,20 +79,22 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         try:
             print(f"rcnn {version('rcnn')}")
         except PackageNotFoundError:
             print("rcnn, not installed: a bare checkout")
         raise typer.Exit()
+    return wanted
 
 
-def _set_up_logging(debug: bool) -> None:
+def _set_up_logging(debug: bool) -> bool:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.handlers = [handler]  # not added: a program may call `main` more than once
     log.setLevel(logging.DEBUG if debug else logging.INFO)
+    return debug
 
 
 # The two options act while they are parsed: before a command's module is imported, so that --debug sees that fail.

@@ -1,6 +1,7 @@
 """What an evaluation says, on the screen."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -89,18 +90,20 @@ def show_paired(pairs: Mapping[str, Paired], run: str, other: str) -> None:
     """A row a number, then the answer."""
     console.print(f"{other} less {run}, on the same pictures", soft_wrap=True)
     rows = [
-        (_plain(name), _number(p.first), _number(p.second), f"{p.difference.value:+.3f}", _ends(p), _chance(p.p))
+        (_plain(name), _number(p.first), _number(p.second), f"{p.difference.value:+z.3f}", _ends(p), _chance(p.p))
         for name, p in pairs.items()
     ]
-    show_table(console, ("", "first", "second", "difference", "95 % interval", "p"), rows)
-    console.print(verdict(next(iter(pairs.values()))))
+    first, second = Path(run).name, Path(other).name
+    names = (first, second) if first != second else (run, other)
+    show_table(console, ("", *names, "difference", "95 % interval", "p"), rows)
+    console.print(verdict(next(iter(pairs.values())), names[1]), soft_wrap=True)
 
 
-def verdict(pair: Paired) -> str:
-    """Whether the second is better, in a sentence."""
+def verdict(pair: Paired, second: str) -> str:
+    """Whether the second run is better, in a sentence."""
     if not pair.p < CERTAIN:
-        return f"no difference can be told on these pictures (p = {pair.p:.2f})"
-    return f"the second is {'better' if pair.difference.value > 0 else 'worse'} (p = {_chance(pair.p)})"
+        return f"no difference can be told on these pictures (p = {_chance(pair.p)})"
+    return f"{second} is {'better' if pair.difference.value > 0 else 'worse'} (p = {_chance(pair.p)})"
 
 
 def show_thresholds(goal: Goal, chosen: Sequence[Threshold], split: str) -> None:
@@ -133,11 +136,11 @@ def _number(value: float) -> str:
 
 
 def _chance(p: float) -> str:
-    return f"{p:.0e}" if p < 0.001 else f"{p:.3f}"
+    return f"{p:.0e}" if p < 0.001 else _number(p)
 
 
 def _ends(pair: Paired) -> str:
-    return f"{pair.difference.low:+.3f} to {pair.difference.high:+.3f}"
+    return f"{pair.difference.low:+z.3f} to {pair.difference.high:+z.3f}"
 
 
 def _plain(name: str) -> str:

@@ -56,6 +56,7 @@ StartFrom = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, with its own settings.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run of the same name.")]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Do not end with the report on the validation pictures.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings in YAML, as 'rcnn config' prints; or a part.")
 ]

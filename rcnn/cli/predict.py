@@ -3,6 +3,7 @@
 import difflib
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -168,8 +169,9 @@ def by_picture(regions: Mapping[str, Regions], files: Sequence[Path]) -> dict[st
     found: dict[str, Regions] = {}
     for name_of in (str, lambda file: file.name, lambda file: file.stem):
         names = [name_of(file) for file in files]
+        count = Counter(names)
         for file, name in zip(files, names, strict=True):
-            if name in regions and names.count(name) == 1:
+            if name in regions and count[name] == 1:
                 found.setdefault(str(file), regions[name])
     return found
 

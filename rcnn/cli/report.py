@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import track
 
 from rcnn import api
 from rcnn.api.data import with_splits_of
@@ -12,6 +11,7 @@ from rcnn.api.detecting import Detecting
 from rcnn.api.reporting import data_of, split_to_report
 from rcnn.api.reporting import report as write
 from rcnn.cli import options as o
+from rcnn.cli.counting import counting
 from rcnn.cli.numbers import console
 from rcnn.config import Config
 from rcnn.data import samples_of
@@ -46,12 +46,13 @@ def report(
         raise ConfigError(f"--out {out}: the page is HTML; give a name that ends in .html")
     place = data or data_of(run)
     seen = Config.model_validate(metadata["config"]).input
+    if data is None:
+        data_format = data_format or metadata["reading"].get("format")
     dataset = with_splits_of(
         RunFolder(run), api.read_data(place, bad_boxes, data_format, seen.max_pixels, seen.channels)
     )
     chosen = split_to_report(dataset, split)
-    count = len(samples_of(dataset, chosen))
     how = Detecting("best", device, precision, False, batch, proposals, None, o.cores())
-    steps = iter(track(range(count), "detecting", console=console, disable=not console.is_terminal))
-    page = write(run, dataset, place.resolve().name, chosen, how, against, out, lambda: next(steps, None))
+    with counting(len(samples_of(dataset, chosen)), "detecting", console) as on_picture:
+        page = write(run, dataset, place.resolve().name, chosen, how, against, out, on_picture)
     print(f"{page}: the report on split {chosen}; its figures are in {page.with_suffix('.json').name} beside it")

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from rcnn.api.reproducing import (
@@ -20,6 +19,7 @@ from rcnn.api.reproducing import (
     write_reproduced,
 )
 from rcnn.cli import options as o
+from rcnn.cli.counting import counting
 from rcnn.cli.progress import TrainingProgress, show_plan, trained
 from rcnn.errors import ConfigError
 from rcnn.presets.overrides import OPTIONS, override
@@ -95,9 +95,8 @@ def reproduce(
     print("\n".join(map(lengths, plans(prepared))))
     if not trained(prepared, listener):
         return 130
-    hidden = not _console.is_terminal
-    steps = iter(track(range(len(dataset.splits["test"])), "detecting", console=_console, disable=hidden))
-    found = measure_row(chosen, dataset, out, on_picture=lambda: next(steps, None), **regions)
+    with counting(len(dataset.splits["test"]), "detecting", _console) as on_picture:
+        found = measure_row(chosen, dataset, out, on_picture=on_picture, **regions)
     _report(name, found, sets or (), begun_with(out))
     return None
 

@@ -34,6 +34,7 @@ def train(
     data_format: o.DataFormat = None,
     resume: o.Resume = False,
     overwrite: o.Overwrite = False,
+    no_report: o.NoReport = False,
     config_file: o.ConfigFile = None,
     sets: o.Sets = None,
 ) -> int:
@@ -44,13 +45,12 @@ def train(
     out = out or Path("runs") / (data.stem if data.suffix else data.resolve().name)
     begun = resume and not preset_name  # the same command with --resume behind it serves, and so does --resume alone
     base = api.stored_config(out) if begun else _base(preset_name, start_from)
-    options = training_options(epochs, batch, lr, precision, seed, workers, compile) | size_options(size)
-    options["training.scheme"] = scheme
+    options = training_options(epochs, batch, lr, precision, seed, workers, compile, scheme) | size_options(size)
     config = override(base, config_file, sets or (), options, OPTIONS)
     prepare = {"train_split": train_split, "val_split": val_split, "backbone_weights": backbone_weights}
     regions = {"proposals": proposals, "search_workers": o.cores(), "start_from": start_from}
     checks = {"bad_boxes": bad_boxes, "format": data_format, "resume": resume, "overwrite": overwrite}
-    return run(data, out, config, device=device, **prepare, **regions, **checks)
+    return run(data, out, config, not no_report, device=device, **prepare, **regions, **checks)
 
 
 def _base(preset_name: str | None, start_from: str | None) -> Config:
@@ -59,14 +59,14 @@ def _base(preset_name: str | None, start_from: str | None) -> Config:
     return api.source_config(str(start_from)) if begins else preset(preset_name or api.DEFAULT_PRESET)
 
 
-def run(data: Path, out: Path, config: Config, **options: object) -> int:
-    """Train to the end, or until asked to stop; the exit status."""
+def run(data: Path, out: Path, config: Config, with_report: bool, **options: object) -> int:
+    """Train to the end, or until asked to stop, and write the report; the exit status."""
     listener = TrainingProgress(RunFolder(out).events)
     prepared = api.prepare_training(data, out, listener, config, **options)  # type: ignore[arg-type]
     show_plan(prepared)
     if not trained(prepared, listener):
         return 130
-    if page := report_of_training(prepared, data.resolve().name):
+    if with_report and (page := report_of_training(prepared, data.resolve().name)):
         print(f"report: {page}")
     print(f"done: {out} holds the run; next: rcnn evaluate {out} {data} --split test")
     return 0
@@ -80,10 +80,11 @@ def training_options(
     seed: int | None,
     workers: int | None,
     compile: bool | None,
+    scheme: str | None,
 ) -> dict[str, object]:
     """The options of training by the settings that they stand for."""
     given = {"epochs": epochs, "batch": batch, "lr": lr, "precision": precision, "seed": seed, "workers": workers}
-    given |= {"compile": compile}
+    given |= {"compile": compile, "scheme": scheme}
     return {f"training.{name}": value for name, value in given.items()}
 
 

@@ -1,8 +1,8 @@
 """Settings of what the network sees. Units are pixels of the resized picture."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rcnn.config.section import Positive, Section
 
@@ -34,8 +34,9 @@ class InputSettings(Section):
 
     @field_validator("mean", "std")
     @classmethod
-    def _one_each(cls, values: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+    def _one_each(cls, values: tuple[float, ...], info: Any) -> tuple[float, ...]:
         """One for each channel; those of colours are not meant for pictures of other channels."""
+        # `info` is a ValidationInfo, a protocol that cannot be checked at run time.
         channels = info.data.get("channels", 3)
         colours, usual = (COLOUR_MEAN, 0.5) if info.field_name == "mean" else (COLOUR_STD, 0.25)
         if channels != 3 and values == colours:

@@ -20,6 +20,8 @@ from rcnn.data.raw import Size
 from rcnn.sample import Pixels, Sample
 
 View = tuple[Pixels, Sample]
+Pair = tuple[int | float, int | float]
+"""Of x and y."""
 Pixel = Shaped[np.ndarray, "C"]
 Window = tuple[int, int, int, int]
 """Top, left, height, width, in pixels."""
@@ -149,7 +151,7 @@ def _seen(boxes: Float[np.ndarray, "G 4"]) -> Bool[np.ndarray, "G"]:
     return (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
 
 
-def moved(sample: Sample, by: tuple[float, float], scale: tuple[float, float] = (1.0, 1.0)) -> Sample:
+def moved(sample: Sample, by: Pair, scale: Pair = (1.0, 1.0)) -> Sample:
     """A sample whose boxes are scaled, then shifted; both as x and y."""
     factor, shift = np.array(scale * 2, np.float32), np.array(by * 2, np.float32)
     proposals = sample.proposals

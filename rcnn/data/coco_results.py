@@ -35,6 +35,8 @@ def read_results(path: Path) -> Iterator[Result]:
     """The entries of a file, in its order; raises DataError for a file that is no such list, or has another entry."""
     try:
         content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; mend the path") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}); export it anew") from None
     if not isinstance(content, list):

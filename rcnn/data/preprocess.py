@@ -144,5 +144,5 @@ def _batch(
     return Batch(images, shown, originals, (torch.arange(count) < len(pictures)).float())
 
 
-def _up32(side: float) -> int:
+def _up32(side: int | float) -> int:
     return math.ceil(side / 32) * 32

@@ -9,7 +9,7 @@ Limits = tuple[float, float]
 """The values that are 0 and 1 to a network."""
 
 
-def as_shown(picture: Pixels, limits: Limits | None = None) -> UInt8[np.ndarray, "H W 3"]:
+def as_shown(picture: Pixels, limits: tuple[float, float] | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """The first three channels as red, green and blue, or the first one as gray, in 8 bits.
 
     `limits` are the values that become black and white; without them 0 and 65535 of 16 bits, and of float pictures the

@@ -37,7 +37,7 @@ def doubts(
         return ()
     tried = _without_mistakes(samples, found, class_names, size_of)
     scored = ((says, evaluate(samples, other, class_names, "voc").metrics["mAP"]) for says, other in tried)
-    return tuple(f"{says}: so mended, mAP were {score:.2f}" for says, score in scored if score >= CONVINCING)
+    return tuple(f"{says}: with that mended, mAP would be {score:.2f}" for says, score in scored if score >= CONVINCING)
 
 
 def _without_mistakes(

@@ -19,6 +19,7 @@ from jaxtyping import Float64
 
 from rcnn.errors import DataError
 from rcnn.evaluation.matches import Matches
+from rcnn.evaluation.result import plain
 from rcnn.evaluation.weighted import Weights, weighted_average_precision
 
 LEVEL = 0.95
@@ -40,7 +41,7 @@ class Interval:
 
     def to_json(self) -> dict[str, float | None]:
         """Plain values; None where there is no telling."""
-        return {name: _plain(getattr(self, name)) for name in ("value", "low", "high")}
+        return {name: plain(getattr(self, name)) for name in ("value", "low", "high")}
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Paired:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        plain = {name: _plain(getattr(self, name)) for name in ("first", "second", "p", "better")}
-        return plain | {"difference": self.difference.to_json()}
+        numbers = {name: plain(getattr(self, name)) for name in ("first", "second", "p", "better")}
+        return numbers | {"difference": self.difference.to_json()}
 
 
 def intervals(matches: Matches, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Interval]:
@@ -166,7 +167,3 @@ def _numbers(matches: Matches, weights: Weights) -> Float64[np.ndarray, "R M"]:
         parts = [per_class, table[..., 0], table[..., 5]] if matches.protocol == "coco" else [per_class]
         means = [np.nanmean(part, axis=1) if part.shape[1] else np.full(len(part), np.nan) for part in parts]
     return np.column_stack([*means, per_class])
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -15,6 +15,7 @@ from jaxtyping import Float, Float64
 
 from rcnn import boxes as box_ops
 from rcnn.errors import DataError
+from rcnn.evaluation.result import plain
 from rcnn.sample import Sample
 
 THRESHOLDS = tuple(round(0.5 + 0.025 * step, 3) for step in range(21))  # 0.5 ... 1.0
@@ -48,7 +49,7 @@ class ProposalRecall:
         """Plain values for a JSON file; NaN, where there is no truth, becomes None."""
         rows = zip(self.numbers, self.table.tolist(), self.average.tolist(), strict=True)
         by_number = [
-            {"proposals": number, "recall": [_plain(value) for value in row], "average_recall": _plain(average)}
+            {"proposals": number, "recall": [plain(value) for value in row], "average_recall": plain(average)}
             for number, row, average in rows
         ]
         head = {"pictures": self.pictures, "objects": self.objects, "mean_proposals": self.mean_proposals}
@@ -112,7 +113,3 @@ def _share(best: Float64[np.ndarray, "N G"], thresholds: Sequence[float]) -> Flo
 
 def _mean(values: Float64[np.ndarray, "N G"]) -> Float64[np.ndarray, "N"]:
     return values.mean(axis=1) if values.shape[1] else np.full(len(values), math.nan)
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -34,5 +34,10 @@ def mean_known(values: Iterable[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
+def plain(value: float) -> float | None:
+    """A number for a JSON file: NaN becomes None."""
+    return None if math.isnan(value) else float(value)
+
+
 def _without_nan(numbers: dict[str, float]) -> dict[str, float | None]:
-    return {name: None if math.isnan(value) else value for name, value in numbers.items()}
+    return {name: plain(value) for name, value in numbers.items()}

@@ -8,7 +8,7 @@ import numpy as np
 
 from rcnn.evaluation.matches import Matches, match
 from rcnn.evaluation.protocols import evaluate
-from rcnn.evaluation.result import Protocol
+from rcnn.evaluation.result import Protocol, plain
 from rcnn.evaluation.scenes import Scene, make_scenes
 from rcnn.sample import Sample
 from rcnn.structures import Detections
@@ -42,8 +42,7 @@ class SideBySide:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         rows = [
-            {name: None if value != value else value for name, value in vars(v).items()}  # noqa: PLR0124
-            for v in self.variants
+            {"name": v.name, "AP": plain(v.AP), "AP50": plain(v.AP50), "AP75": plain(v.AP75)} for v in self.variants
         ]
         return {"protocol": "all", "pictures": self.pictures, "variants": rows, "reasons": list(self.reasons)}
 
@@ -53,7 +52,7 @@ def side_by_side(samples: Sequence[Sample], found: Sequence[Detections], class_n
     scenes = make_scenes(samples, found, class_names)
     most = max((_most_of_a_class(scene) for scene in scenes), default=0)
     counted = [replace(sample, difficult=np.zeros(len(sample.names), bool)) for sample in samples]
-    measured = [
+    measured: list[tuple[str, Sequence[Sample], Protocol, int]] = [
         ("VOC 2007: 11 points", samples, "voc07", 100),
         ("VOC 2010: area", samples, "voc", 100),
         ("COCO", samples, "coco", 100),
@@ -65,7 +64,14 @@ def side_by_side(samples: Sequence[Sample], found: Sequence[Detections], class_n
     return SideBySide(len(scenes), variants, tuple(_reasons(scenes, class_names, variants)))
 
 
-def _variant(name: str, samples: Any, found: Any, class_names: tuple[str, ...], protocol: Any, cap: int) -> Variant:
+def _variant(
+    name: str,
+    samples: Sequence[Sample],
+    found: Sequence[Detections],
+    class_names: tuple[str, ...],
+    protocol: Protocol,
+    cap: int,
+) -> Variant:
     metrics = evaluate(samples, found, class_names, protocol, cap).metrics
     if protocol != "coco":
         return Variant(name, NAN, metrics["mAP"], NAN)

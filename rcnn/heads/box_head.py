@@ -12,7 +12,7 @@ from rcnn.boxes import Weights
 
 
 @dataclass(frozen=True)
-class RegionStage:
+class LastStage:
     """The last stage of a network, which each pooled region goes through by itself: a head of the C4 kind.
 
     `channels` come out of its `layers`, on a grid of 1 / `stride` of the cells a side, rounded up.

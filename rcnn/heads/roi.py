@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rcnn.ops import roi_align, roi_pool
+from rcnn.ops.levels import Strides
 
 LevelRule = Callable[[Float[Tensor, "B P 4"]], Int[Tensor, "B P"]]
 """From boxes to the level of the features that each is read from."""
@@ -20,7 +21,7 @@ REGION_AREA = 224.0**2
 class RoIAlignPool:
     """RoIAlign over the levels of `strides`; further, coarser levels are the RPN's alone and are not read."""
 
-    strides: tuple[float, ...]
+    strides: Strides
     level_of: LevelRule
     size: int = 7
     sampling: int = 2
@@ -36,7 +37,7 @@ class RoIAlignPool:
 class RoIMaxPool:
     """RoI pooling as Fast R-CNN defines it (section 2.1): corners rounded to cells, the maximum of each bin."""
 
-    strides: tuple[float, ...]
+    strides: Strides
     level_of: LevelRule
     size: int = 7
 

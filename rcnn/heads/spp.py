@@ -8,13 +8,14 @@ from torch import Tensor
 
 from rcnn.heads.roi import LevelRule
 from rcnn.ops import spp
+from rcnn.ops.levels import Strides
 
 
 @dataclass(frozen=True)
 class SPPPool:
     """The maximum of each bin of several grids, from one bin for all of the region to `bins[-1]` squared."""
 
-    strides: tuple[float, ...]
+    strides: Strides
     level_of: LevelRule
     bins: tuple[int, ...] = (1, 2, 3, 6)
 

@@ -17,6 +17,9 @@ from rcnn.ops.levels import Strides, first_rows, level_geometry, maps_of, shapes
 from rcnn.ops.roi_align_adaptive import roi_align_adaptive
 from rcnn.ops.roi_align_numba import Taps, roi_align_backward_numba, roi_align_numba
 
+PictureTaps = tuple[Int[Tensor, "B P size taps"], Float[Tensor, "B P size taps"]]
+"""Along one axis: the cells that each bin of each region reads, and what each counts."""
+
 
 def roi_align(
     pyramid: Sequence[Float[Tensor, "B C _ _"]],
@@ -90,7 +93,7 @@ def _places(levels: Int[Tensor, "B P"]) -> tuple[Int[Tensor, "R"], Int[Tensor, "
     return pictures.flatten(), levels.flatten()
 
 
-def _flat(down: Taps, across: Taps, dtype: torch.dtype) -> tuple[Taps, Taps]:
+def _flat(down: PictureTaps, across: PictureTaps, dtype: torch.dtype) -> tuple[Taps, Taps]:
     """The same for all regions, picture after picture, what they count in the type of the features."""
     (y, y_weight), (x, x_weight) = down, across
     return (y.flatten(0, 1), y_weight.flatten(0, 1).to(dtype)), (x.flatten(0, 1), x_weight.flatten(0, 1).to(dtype))
@@ -204,8 +207,8 @@ def _taps(
     size: int,
     sampling: int,
     aligned: bool,
-) -> tuple[Taps, Taps]:
-    """The rows of cells that each bin reads, and the columns, [B, P, size, 2 * sampling], and what each counts."""
+) -> tuple[PictureTaps, PictureTaps]:
+    """The rows of cells that each bin reads, and the columns, 2 * sampling of each, and what each counts."""
     h, w, _, stride = level_geometry(shapes, strides, levels, boxes.dtype)
     corners = boxes / stride[..., None] - (0.5 if aligned else 0.0)  # [B, P, 4]
     return (
@@ -221,7 +224,7 @@ def _samples(
     size: int,
     sampling: int,
     aligned: bool,
-) -> tuple[Int[Tensor, "B P size samples"], Float[Tensor, "B P size samples"]]:
+) -> PictureTaps:
     """Along one axis: the two cells beside every sample point of every bin, and what each counts."""
     length = high - low if aligned else (high - low).clamp(min=1)
     places = (torch.arange(size * sampling, device=low.device, dtype=low.dtype) + 0.5) / sampling  # in bins

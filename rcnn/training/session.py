@@ -23,6 +23,7 @@ from rcnn.sample import Sample
 from rcnn.training.averaging import Averaged
 from rcnn.training.checkpoint import pack, unpack
 from rcnn.training.loop import BadLossError, Progress, Trainer, validation_losses
+from rcnn.training.patience import enough_patience
 
 Row = dict[str, Any]
 Evaluate = Callable[[], Mapping[str, float]]
@@ -117,13 +118,14 @@ class Session:
         )
 
     def _turned(self) -> str:
-        """Advice where the best weights are not among the newest; empty where they are."""
-        since = self.epochs - self.best_epoch
-        if not self.judged or not self.best_epoch or since < max(2, self.epochs // 5):
+        """Advice where the best weights are not among the newest; empty where they are, or patience was set."""
+        rows = self.folder.metrics_rows() if self.judged and not self.patience else []
+        enough = enough_patience([row["AP"] for row in rows if row["stage"] == self.stage and "AP" in row])
+        if enough is None:
             return ""
         return (
             f"AP was best in epoch {self.best_epoch} of {self.epochs} ({self.best:.3f}), whose weights are kept; "
-            f"--set training.patience={since} would have stopped there"
+            f"--set training.patience={enough} stops a training that turned"
         )
 
     def _epoch(self, asked: threading.Event) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rcnn.api.compare.bench import PROPOSALS, Bench
 from rcnn.api.compare.methods import method_sections
@@ -22,6 +22,7 @@ from rcnn.training.session import Listener, choose_device
 RECORD, PAGE = "compare.json", "compare.html"
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """Who wants to know how a comparison goes."""
 

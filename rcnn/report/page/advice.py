@@ -73,12 +73,15 @@ def _about_stages(figures: Figures) -> Iterator[Advice]:
 
 def _about_training(figures: Figures) -> Iterator[Advice]:
     best = figures.show("training", "best_epoch")
-    if figures.at("training", "turned"):
-        after = figures.show("training", "after_best")
-        said = Markup("Validation was best in epoch {}, and {} epochs brought nothing better: stop early with {}.")
-        yield Advice(said.format(best, after, Markup("<code>--set training.patience=3</code>")), "training")
+    if figures.at("training", "patience"):
+        after, enough = (figures.show("training", key) for key in ("after_best", "patience"))
+        said = Markup(
+            "Validation was best in epoch {}, and {} epochs brought nothing better: stop early with "
+            "<code>--set training.patience={}</code>."
+        )
+        yield Advice(said.format(best, after, enough), "training")
     elif figures.at("training", "rising"):
-        said = Markup("Validation was still getting better in the last epoch ({}): train longer, --epochs.")
+        said = Markup("Validation still got better in the last epoch ({}): train longer, <code>--epochs</code>.")
         yield Advice(said.format(best), "training")
 
 

@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-FLAT = 2
-"""Epochs without a better one before training is said to have turned."""
+from rcnn.training.patience import enough_patience
 
 
-def course_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def course_of(rows: Sequence[Mapping[str, Any]], patience: int = 0) -> dict[str, Any] | None:
     """The losses and scores of each epoch, counted through all stages, and the best epoch of the last stage.
 
-    `judged_by` is `AP` where validation measured it, else `loss`. `turned`: at least two epochs, and a fifth of all,
-    followed the best one. None without lines.
+    `judged_by` is `AP` where validation measured it, else `loss`. `patience` is that of the training; where it had
+    none and validation turned, the one returned would have been enough. `rising`: the last epoch was the best. None
+    without lines.
     """
     if not rows:
         return None
@@ -24,11 +24,12 @@ def course_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     known = [(number, value) for number, value in known if value is not None]
     course = {"epochs": epochs, "stages": list(dict.fromkeys(row["stage"] for row in rows)), "judged_by": judged_by}
     if not known:
-        return course | {"best_epoch": None, "after_best": None, "turned": False, "rising": False}
-    best = (max if judged_by == "AP" else min)(known, key=lambda pair: pair[1])[0]
-    after, length = known[-1][0] - best, known[-1][0] - known[0][0] + 1
-    turned = after >= max(FLAT, 0.2 * length)
-    return course | {"best_epoch": best, "after_best": after, "turned": turned, "rising": after == 0 and length > 1}
+        return course | {"best_epoch": None, "after_best": None, "patience": None, "rising": False}
+    known = known if judged_by == "AP" else [(number, -loss) for number, loss in known]
+    best = max(known, key=lambda pair: pair[1])[0]
+    after, enough = known[-1][0] - best, None if patience else enough_patience([score for _, score in known])
+    rising = after == 0 and len(known) > 1
+    return course | {"best_epoch": best, "after_best": after, "patience": enough, "rising": rising}
 
 
 def _epoch(rows: Sequence[Mapping[str, Any]], key: tuple[str, int], number: int) -> dict[str, Any]:

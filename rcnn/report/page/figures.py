@@ -30,7 +30,7 @@ class Figures:
         value = self.at(*keys)
         if value is None:
             return Markup('<span class="none">{}</span>').format(NOTHING)
-        chosen = form or (",d" if isinstance(value, int) else ".3f")
+        chosen = form or (",d" if isinstance(value, int) else "z.3f")
         text = format(value, chosen).replace("-", "\N{MINUS SIGN}")
         return Markup('<data data-figure="{}" value="{}">{}</data>').format(pointer(*keys), json.dumps(value), text)
 

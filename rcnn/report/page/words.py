@@ -39,7 +39,8 @@ STAGES = {
     "proposal suppressed": "Raise model.rpn.nms, where objects stand close together.",
     "proposal cut": "Raise model.rpn.after: more proposals reach the head.",
     "not proposed": "Make more regions, or those of another method: rcnn propose --recall shows what they cover.",
-    "misclassified": "Look at the confusions below; more pictures of these classes help.",
+    "misclassified": "Where another class scored higher, look at the confusions below; where the background did, more "
+    "pictures of such objects and longer training help.",
     "bad box": "Longer training or a larger --size make boxes tighter.",
     "under threshold": "Show them by a lower threshold: --threshold-for recall=R finds it for each class.",
     "suppressed": "Raise model.detections.nms, where objects of a class overlap each other.",
