@@ -326,14 +326,14 @@ def test_bccd_has_two_boxes_without_area_and_two_pictures_that_look_the_same():
 
 
 @real
-def test_raccoon_has_pictures_twice_some_of_them_across_its_drawn_splits():
+def test_raccoon_has_pictures_twice_which_drawn_splits_keep_together():
     checked = check(DATA / "raccoon", config="demo")
     assert checked.summary.drawn
     assert [(found.kind, found.picture, found.detail.split(":")[1].strip()) for found in checked.findings] == [
-        ("in-two-splits", "raccoon-52", "raccoon-74 (train)"),
-        ("in-two-splits", "raccoon-65", "raccoon-98 (train)"),
-        ("near-duplicate", "raccoon-52", "raccoon-50 (train)"),
+        ("near-duplicate", "raccoon-52", "raccoon-74 (val), raccoon-50 (train)"),
         ("duplicate-picture", "raccoon-11", "raccoon-116 (train)"),
+        ("duplicate-picture", "raccoon-52", "raccoon-74 (val)"),
+        ("duplicate-picture", "raccoon-65", "raccoon-98 (val)"),
         ("duplicate-picture", "raccoon-120", "raccoon-83 (test)"),
     ]
 

@@ -152,7 +152,7 @@ def test_two_files_that_tell_the_same_split_go_by_their_own_names(tmp_path):
 
 def test_a_single_file_that_tells_no_split_is_split_by_chance(tmp_path):
     for number in range(20):
-        picture(tmp_path / f"{number}.jpg")
+        Image.new("RGB", (40, 30 + number)).save(tmp_path / f"{number}.jpg")  # those that are the same stay together
     path = write(tmp_path / "truth.json", [image(number, f"{number}.jpg") for number in range(20)])
     lengths = {split: len(samples) for split, samples in ids(read_coco(path)).items()}
     assert lengths == {"train": 14, "val": 3, "test": 3}

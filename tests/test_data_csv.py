@@ -1,6 +1,7 @@
 """CSV data of every arrangement, and what is reported where it is defective."""
 
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from PIL import Image
@@ -14,7 +15,7 @@ HEADER = "file,x1,y1,x2,y2,class\n"
 
 def picture(path: Path, width: int = 40, height: int = 30) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (width, height)).save(path)
+    Image.new("RGB", (width, height), crc32(path.name.encode()) & 0xFFFFFF).save(path)
     return path
 
 
@@ -115,8 +116,8 @@ def test_a_column_tells_the_splits(tmp_path):
 
 
 def test_one_file_that_tells_no_split_is_split_by_chance(tmp_path):
-    for name in "abcdefg":
-        picture(tmp_path / f"{name}.jpg")
+    for number, name in enumerate("abcdefg"):
+        picture(tmp_path / f"{name}.jpg", width=40 + number)  # pictures that are the same would stay together
     rows = "".join(f"{name}.jpg,1,2,11,22,cat\n" for name in "abcdefg")
     data = open_data(table(tmp_path / "boxes.csv", HEADER + rows))
     assert {split: len(part) for split, part in ids(data).items()} == {"train": 5, "val": 1, "test": 1}
@@ -210,3 +211,20 @@ def test_a_picture_of_two_files_keeps_its_id_and_is_in_both_splits(tmp_path):
     for split in ("train", "val"):
         table(tmp_path / f"{split}.csv", f"{HEADER}a.jpg,1,2,11,22,cat\n")
     assert ids(open_data(tmp_path)) == {"train": ["a"], "val": ["a"]}
+
+
+def test_a_misspelt_picture_is_answered_with_the_nearest(tmp_path):
+    picture(tmp_path / "images" / "raccoon-10.jpg")
+    _, findings = one(tmp_path, HEADER + "images/racoon-10.jpg,1,2,11,22,cat\na.jpg,1,2,11,22,cat\n")
+    assert findings[0].kind == "missing-picture"
+    assert findings[0].detail.endswith("; did you mean raccoon-10.jpg?")
+
+
+def test_pictures_in_no_row_are_counted_for_a_folder_and_not_for_a_table_alone(tmp_path):
+    for name in ("a", "b", "c"):
+        picture(tmp_path / f"{name}.jpg")
+    file = table(tmp_path / "boxes.csv", HEADER + "a.jpg,1,2,11,22,cat\n")
+    (finding,) = read_csv(tmp_path).findings
+    assert (finding.level, finding.kind) == ("warning", "missing-annotation")
+    assert finding.detail.startswith("2 pictures are in no row")
+    assert read_csv(file).findings == []

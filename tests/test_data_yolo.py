@@ -1,6 +1,7 @@
 """YOLO data of every arrangement, and what is reported where it is defective."""
 
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from PIL import Image
@@ -16,7 +17,7 @@ NAMES = "names: [cat, dog]\n"
 
 def picture(path: Path, width: int = 40, height: int = 30, **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (width, height)).save(path, **options)
+    Image.new("RGB", (width, height), crc32(path.name.encode()) & 0xFFFFFF).save(path, **options)
     return path
 
 

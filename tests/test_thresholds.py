@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_a_class_that_cannot_reach_the_goal_says_how_near_it_comes_and_one_witho
     dog, bird = chosen("precision=0.9")["dog"], chosen("precision=0.9")["bird"]
     assert (dog.reached, dog.precision) == (False, 0.5)
     assert (bird.reached, bird.objects) == (False, 0)
-    assert bird.to_json() == {"score": None, "precision": None, "recall": None, "objects": 0}
+    assert bird.to_json() == {"score": None, "precision": None, "recall": None, "objects": 0, "detections": 0}
     assert math.isnan(bird.precision)
 
 
@@ -134,6 +135,16 @@ def test_what_keeps_no_thresholds_is_refused_before_it_is_looked_at(words, run, 
     first, *rest = [word.format(run=run) for word in words]
     assert main(["evaluate", first, str(voc), *rest, "--threshold-for", "recall=0.5"]) == 2
     assert "stored in a run's best weights" in capsys.readouterr().err
+
+
+def test_what_a_threshold_rests_on_is_told_and_few_detections_are_warned_of(own_run, voc, capsys):
+    threshold = chosen("precision=1")["cat"]
+    assert (threshold.detections, threshold.rests_on_few) == (1, True)
+    assert chosen("precision=0.6")["cat"].detections == 6
+    assert not replace(threshold, detections=30).rests_on_few
+    assert not replace(threshold, score=math.nan).rests_on_few
+    assert main(["evaluate", str(own_run), str(voc), "--split", "val", "--threshold-for", "recall=0.1"]) == 0
+    assert "threshold rests on" in capsys.readouterr().out
 
 
 def test_a_goal_holds_what_it_says():

@@ -11,6 +11,8 @@ from rcnn.errors import ConfigError
 from rcnn.evaluation.result import plain
 
 Quantity = Literal["precision", "recall"]
+FEW = 30
+"""Detections: of 30 that are all true, a precision of 0.95 is not yet sure (95 % interval, Wilson: from 0.89)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Threshold:
     recall: float
     """At that score; where none reaches the goal, at the score that comes nearest."""
     objects: int
+    detections: int = 0
+    """At that score or above: what precision is told from."""
 
     @property
     def reached(self) -> bool:
@@ -44,7 +48,12 @@ class Threshold:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         numbers = {name: plain(getattr(self, name)) for name in ("score", "precision", "recall")}
-        return numbers | {"objects": self.objects}
+        return numbers | {"objects": self.objects, "detections": self.detections}
+
+    @property
+    def rests_on_few(self) -> bool:
+        """Whether so few detections stand behind it that other pictures may give quite another one."""
+        return self.reached and self.detections < FEW
 
 
 def parse_goal(text: str) -> Goal:
@@ -79,4 +88,5 @@ def _threshold(goal: Goal, curve: ClassCurve) -> Threshold:
         chosen = best[-1] if goal.quantity == "precision" else best[0]
     place = places[chosen]
     score = float(curve.scores[place]) if len(enough) else np.nan
-    return Threshold(curve.name, score, float(curve.precision[place]), float(curve.recall[place]), curve.objects)
+    there = float(curve.precision[place]), float(curve.recall[place])
+    return Threshold(curve.name, score, *there, curve.objects, int(place) + 1)

@@ -109,14 +109,18 @@ def verdict(pair: Paired, second: str) -> str:
 def show_thresholds(goal: Goal, chosen: Sequence[Threshold], split: str) -> None:
     """A row a class, and which cannot reach the goal."""
     console.print(f"thresholds for {goal} at IoU 0.5, on split {split}")
-    columns = ("class", "threshold", "precision", "recall", "objects")
-    numbers = ((t.name, t.score, t.precision, t.recall, t.objects) for t in chosen)
-    show_table(console, columns, [(n, _number(s), _number(p), _number(r), str(o)) for n, s, p, r, o in numbers])
+    columns = ("class", "threshold", "precision", "recall", "detections", "objects")
+    numbers = ((t, (t.score, t.precision, t.recall)) for t in chosen)
+    rows = [(t.name, *map(_number, values), str(t.detections), str(t.objects)) for t, values in numbers]
+    show_table(console, columns, rows)
     for threshold in chosen:
         if not threshold.reached:
             best = threshold.precision if goal.quantity == "precision" else threshold.recall
             most = "nothing to tell it by" if best != best else f"at most {best:.3f}"  # noqa: PLR0124
             note(f"{threshold.name} does not reach {goal} ({most}): it is shown from {SHOWN:g} on")
+        elif threshold.rests_on_few:
+            count = counted(threshold.detections, "detection")
+            note(f"{threshold.name}'s threshold rests on {count}: other pictures may give another one; use more")
 
 
 def note(text: str) -> None:

@@ -136,7 +136,7 @@ def _read_image(image: Entry, annotations: list[Entry], reading: CocoReading) ->
         reading.blame("outside-folder", f"picture {name} lies outside the data's folder: never opened")
         return
     if picture is None:
-        reading.blame("missing-picture", f"no picture called {name} beside it or in folders named as it is")
+        reading.blame("missing-picture", reading.pictures.missing(name))
         return
     if picture in reading.seen or name in reading.samples:
         reading.blame("duplicate-id", f"picture {name} is given twice; the first is kept")

@@ -1,5 +1,6 @@
 """Which JSON files make up a COCO data set, which splits they are, and where their pictures lie."""
 
+import difflib
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from rcnn.data.files import SPLIT_NAMES, files_under
 from rcnn.errors import DataError
 
 _KEYS = re.compile(rb'"(images|annotations|categories|licenses|info|file_name|category_id|bbox)"\s*:')
+MOST_COMPARED = 2000
+"""Names among which a misspelt one is looked for: of many more that would take longer than reading them all."""
 _HEAD = 1 << 16
 """Bytes in which a COCO file shows two of its keys: the files themselves reach half a gigabyte."""
 
@@ -87,6 +90,15 @@ class Pictures:
         Nothing outside the data's folder is ever looked at.
         """
         return self._find(file_name) or self._find(os.path.basename(file_name))
+
+    def missing(self, name: str) -> str:
+        """What to say of a picture that `find` does not find, with the name that comes nearest."""
+        last = os.path.basename(name)
+        known = {entry for listed in self._listed.values() for entry in listed.values()}
+        few = known if len(known) <= MOST_COMPARED else ()
+        close = difflib.get_close_matches(last, few, n=1, cutoff=0.8)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"no picture called {name} beside it or in folders named as it is{hint}"
 
     def _find(self, name: str) -> Path | None:
         for folder in self._folders:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rcnn.data.coco_layout import split_names
 from rcnn.data.csv_file import CsvReading, Row, looks_like_csv, read_csv_file, read_object
-from rcnn.data.defects import OpenedData
-from rcnn.data.files import CLASSES, SPLIT_ORDER, child, files_under, listed_names
+from rcnn.data.defects import Finding, OpenedData
+from rcnn.data.files import CLASSES, PICTURE_SUFFIXES, SPLIT_ORDER, child, files_under, listed_names
 from rcnn.data.objects import Frame, Made, make_sample
 from rcnn.data.places import picture_ids
 from rcnn.data.splits import draw_splits
@@ -41,11 +41,19 @@ def read_csv(path: Path, seed: int = 0) -> OpenedData:
     drawn = "" in samples
     used = {name for part in samples.values() for sample in part for name in sample.names}
     dataset = DataSet(draw_splits(samples[""], seed) if drawn else samples, _class_names(root, used), drawn=drawn)
-    findings = [finding for reading in readings for finding in reading.findings]
+    findings = [finding for reading in readings for finding in reading.findings] + _in_no_row(path, set(pictures))
     sizes = {ids[picture]: size for reading in readings for picture, size in reading.sizes.items()}
     tables = {sample_id: file for part in splits.values() for sample_id, (file, _) in part.items()}
     numbers = {sample_id: made.numbers for part in splits.values() for sample_id, (_, made) in part.items()}
     return OpenedData(dataset, findings, sizes, tables, numbers)
+
+
+def _in_no_row(path: Path, named: set[Path]) -> list[Finding]:
+    """How many pictures of a data folder no table names; of a table by itself others may be another one's."""
+    known = {picture.resolve() for picture in named}
+    count = sum(file.resolve() not in known for file in files_under(path, PICTURE_SUFFIXES)) if path.is_dir() else 0
+    detail = f"{count} pictures are in no row; left out, for they may show objects"
+    return [Finding("warning", "missing-annotation", str(path), None, None, detail)] if count else []
 
 
 def _place(item: tuple[str, object]) -> int:

@@ -143,7 +143,7 @@ class _Finder:
             return Path(os.path.normpath(found))
         if not stays and (not is_absolute(name) or Path(name).exists()):
             raise DefectError("outside-folder", f"picture {name} is outside of the data folder {self._root}; not read")
-        raise DefectError("missing-picture", f"no picture called {name} beside it or in folders named as it is")
+        raise DefectError("missing-picture", self._pictures.missing(name))
 
 
 def _sort_in(row: Row, split: str | None, finder: _Finder) -> None:
