@@ -193,6 +193,15 @@ def test_epochs_of_stages_are_counted_through_and_the_last_stage_is_judged():
     assert course_of([]) is None
 
 
+def test_where_no_score_is_high_enough_to_be_shown_that_is_said_first():
+    counts = {"detections": 92, "shown": 0, "score": 0.5, "objects": 8}
+    first = advise(Figures({"measured": {"analysis": {"counts": counts}}}))[0]
+    assert first.where == "classes"
+    assert "reaches the score" in first.does
+    shown = counts | {"shown": 3}
+    assert advise(Figures({"measured": {"analysis": {"counts": shown}}})) == []
+
+
 def test_advice_names_settings_that_exist():
     known = set(flat(Config().model_dump(mode="json")))
     words = " ".join([*(help for _, help in ERRORS.values()), *STAGES.values()])

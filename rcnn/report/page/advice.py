@@ -28,7 +28,7 @@ class Advice:
 
 def advise(figures: Figures) -> list[Advice]:
     """At most five things to do, most worth first."""
-    parts = (_about_errors, _about_labels, _about_stages, _about_training, _about_pictures)
+    parts = (_about_scores, _about_errors, _about_labels, _about_stages, _about_training, _about_pictures)
     return [advice for part in parts for advice in part(figures)][:5]
 
 
@@ -42,6 +42,18 @@ def commonest_loss(figures: Figures) -> str | None:
     """The step that lost most objects."""
     counts = figures.at("measured", "stage_blame", "counts") or {}
     return max(counts, key=lambda cause: counts[cause]) if any(counts.values()) else None
+
+
+def _about_scores(figures: Figures) -> Iterator[Advice]:
+    """Nothing is shown, although something was found: the first thing that its user will see."""
+    counts = figures.at("measured", "analysis", "counts") or {}
+    if counts.get("detections") and not counts.get("shown"):
+        found, score = (figures.show("measured", "analysis", "counts", key) for key in ("detections", "score"))
+        said = Markup(
+            "None of the {} detections reaches the score of {} from which it would be shown: train longer, or show "
+            "each class from its best threshold, <code>rcnn evaluate --threshold-for recall=R</code>."
+        )
+        yield Advice(said.format(found, score), "classes")
 
 
 def _about_labels(figures: Figures) -> Iterator[Advice]:
