@@ -253,7 +253,7 @@ def test_pretrained_weights_of_colours_are_inflated(name, tmp_path):
 # -- end to end
 
 
-def test_sixteen_bit_pictures_of_one_channel_train_and_predict_end_to_end(tmp_path, quiet_log):
+def test_pain_24_sixteen_bit_pictures_of_one_channel_train_and_predict_end_to_end(tmp_path, quiet_log):
     data = write_voc(tmp_path / "data", shape_data(3, 1, 2))
     for file in (data / "JPEGImages").iterdir():
         Image.fromarray(gray16(np.array(Image.open(file)))[..., 0]).save(file)

@@ -48,7 +48,7 @@ def test_classes_are_matched_to_the_letter_first_then_but_for_case():
     ]
 
 
-def test_pretrained_heads_keep_the_rows_of_classes_of_the_same_name(run, tmp_path):
+def test_pain_21_pretrained_heads_keep_the_rows_of_classes_of_the_same_name(run, tmp_path):
     data = renamed(shape_data(2, 1), disc="ball", square="Square")
     data = replace(data, class_names=("Square", "ball"))  # in another order than there
     prepared = begin(data, tmp_path / "new", run)
@@ -158,7 +158,7 @@ def test_python_takes_it_too(run, tmp_path):
     assert api.stored_config(out).model == api.stored_config(run).model
 
 
-def test_nothing_is_frozen_silently(tmp_path, capsys, quiet_log):
+def test_pain_26_nothing_is_frozen_silently(tmp_path, capsys, quiet_log):
     """USERS.md 26: what learns, what does not, and which norm was chosen, is printed before training."""
     config = override(tiny_config(), None, (), {"model.frozen_stages": 2, "model.norm": "auto"})
     show_plan(prepare(shape_data(2, 1), tmp_path / "run", config))
