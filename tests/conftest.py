@@ -130,6 +130,13 @@ def same_tensors(one: Path, other: Path):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """What a command under test sets for its process ends with the test."""
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def quiet_log():
     """The command line sets up logging; take that back."""
