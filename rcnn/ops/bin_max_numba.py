@@ -83,9 +83,10 @@ def _scatter(
     start: int,
     stop: int,
 ) -> None:
+    flat, width = table.ravel(), np.uint64(table.shape[1])  # unsigned places: none is counted from the end
     for r in range(values.shape[0]):
         for k in range(values.shape[1]):
             value, winner = values[r, k], winners[r, k]
             for c in range(start, stop):
                 if winner[c] >= 0:
-                    table[winner[c], c] += value[c]
+                    flat[np.uint64(winner[c]) * width + np.uint64(c)] += value[c]
