@@ -83,7 +83,8 @@ def show_anchors(console: Console, audit: Audit, name: str, most: int | None) ->
     title = f"anchors of {name}, before any training: the part of objects that the best one overlaps by such an IoU"
     console.print(f"\n{title}", style="bold", soft_wrap=True)
     marks = (f"{audit.positive_iou:g}", "0.5")
-    heads = ["", "objects", *marks, "mean IoU"] + ([f"proposed {mark}" for mark in marks] if better else [])
+    heads = ["", "objects", *(f"IoU {mark}" for mark in marks), "mean IoU"]
+    heads += [f"better {mark}" for mark in marks] if better else []
     rows = [_recall_row("all", audit.all, better.all if better else None)]
     rows += [_recall_row(f"  {key}", one, better.sizes[key] if better else None) for key, one in audit.sizes.items()]
     ranked = sorted(audit.classes, key=lambda key: audit.classes[key].half) if len(audit.classes) > 1 else []
@@ -94,7 +95,10 @@ def show_anchors(console: Console, audit: Audit, name: str, most: int | None) ->
     _more(console, len(ranked), most, "classes, which are reached better")
     if better:
         words = " ".join(f"--set {shlex.quote(setting)}" for setting in better.settings)
-        console.print(f"these reach more, at the same cost:\n  {words}", soft_wrap=True)
+        told = (
+            "better anchors, of the same number, reach more of all objects, though of a single row they may reach less"
+        )
+        console.print(f"{told}:\n  {words}", soft_wrap=True)
 
 
 def show_fixed(console: Console, fixed: Fixed, lines: int) -> None:
