@@ -112,6 +112,12 @@ def test_resizing_rounds_and_smooths_as_detectron2_does(pictures):
     torch.testing.assert_close(raw.images, images, rtol=0, atol=1e-4)
 
 
+def test_weights_of_other_anchors_are_refused_in_one_line(state):
+    other = {name: value for name, value in state.items() if not name.startswith("roi_heads.box_head")}
+    with pytest.raises(WeightsError, match="3 anchors a cell, not the zoo's 15"):
+        rename(other)
+
+
 class Harmful:
     """Its pickle makes a file."""
 

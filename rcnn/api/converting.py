@@ -43,7 +43,7 @@ class Converted:
                 *(f"    {word}," for word in words),
                 ")",
                 f"model.rpn.anchor_generator = AnchorGenerator({sizes!r}, {ratios!r})",
-                "model.load_state_dict(torch.load(FILE))",
+                "model.load_state_dict(torch.load(FILE, weights_only=True))",
             ]
         )
 

@@ -1,6 +1,5 @@
 """Random weights that find things, under detectron2's names: those of torchvision's detector, and of a C4 one."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from torchvision.ops import roi_align
 
 from rcnn.bench.calibrated import calibrated, resized, tensor
 from rcnn.bench.predict import untrained
+from rcnn.compat.fitting import Rename, renamed_by
 
 Picture = UInt8[np.ndarray, "H W 3"]
 Sides = tuple[int, int]
@@ -99,10 +99,12 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         "roi_heads.box_predictor.bbox_pred.bias": lambda bias: bias[4:],
     }
     kept = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
-    return {_their_name(name): changes[name](value) if name in changes else value for name, value in kept.items()}
+    return {
+        renamed_by(name, _RENAMES): changes[name](value) if name in changes else value for name, value in kept.items()
+    }
 
 
-_RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+_RENAMES: tuple[Rename, ...] = (
     (r"^backbone\.body\.layer(\d)\.", lambda found: f"backbone.bottom_up.res{int(found[1]) + 1}."),
     (r"^backbone\.body\.", "backbone.bottom_up.stem."),
     (r"\.downsample\.0\.", ".shortcut."),
@@ -115,9 +117,3 @@ _RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^rpn\.head\.bbox_pred\.", "proposal_generator.rpn_head.anchor_deltas."),
     (r"^roi_heads\.box_head\.fc(\d)\.", lambda found: f"roi_heads.box_head.fc{int(found[1]) - 5}."),
 )
-
-
-def _their_name(name: str) -> str:
-    for pattern, replacement in _RENAMES:
-        name = re.sub(pattern, replacement, name)
-    return name

@@ -1,6 +1,5 @@
 """Detectron2's Faster R-CNN models: their weights in this library's network, with the same detections."""
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from rcnn import build
 from rcnn.backbones import fold_frozen_norm
 from rcnn.backbones.classifier import by_cell
 from rcnn.backbones.weights import read_state
-from rcnn.compat.fitting import load_exactly
+from rcnn.compat.fitting import Rename, load_exactly, renamed_by
 from rcnn.compat.pickled import read_arrays
 from rcnn.config import Config, DetectionSettings, HeadSettings, InputSettings, ModelSettings, RPNSettings
 from rcnn.errors import WeightsError
@@ -101,7 +100,7 @@ def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for name, value in state.items():
         if not name.startswith(("pixel_", "proposal_generator.anchor_generator.")):
-            own = _own_name(name)
+            own = renamed_by(name, _RENAMES)
             renamed[own] = _REORDERED[own](value) if own in _REORDERED else value
     return renamed if "head.layers.fc6.weight" in renamed else _by_ratio(renamed)
 
@@ -109,6 +108,11 @@ def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _by_ratio(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The RPN of one level with anchors ordered by their ratios first, not by their sizes."""
     sizes, ratios = 5, 3
+    anchors = len(state.get("rpn.head.cls_logits.bias", ()))
+    if anchors != sizes * ratios:
+        raise WeightsError(
+            f"the weights' RPN has {anchors} anchors a cell, not the zoo's {sizes * ratios}; pass others"
+        )
     order = torch.arange(sizes * ratios).view(sizes, ratios).T.flatten()
     changed = dict(state)
     for layer, each in (("cls_logits", 1), ("bbox_pred", 4)):
@@ -127,7 +131,7 @@ _REORDERED: dict[str, Callable[[Tensor], Tensor]] = {
     "head.bbox_pred.bias": lambda bias: torch.cat((torch.zeros_like(bias[:4]), bias)),
 }
 
-_RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+_RENAMES: tuple[Rename, ...] = (
     (r"^backbone\.(stem|res\d)\.", r"backbone.bottom_up.\1."),  # without a pyramid there is no word for it
     (r"^roi_heads\.res5\.", "head.stage.layer4."),
     (r"^backbone\.bottom_up\.stem\.", "backbone.body."),
@@ -143,12 +147,6 @@ _RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^roi_heads\.box_head\.fc(\d)\.", lambda found: f"head.layers.fc{int(found[1]) + 5}."),
     (r"^roi_heads\.box_predictor\.", "head."),
 )
-
-
-def _own_name(name: str) -> str:
-    for pattern, replacement in _RENAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:

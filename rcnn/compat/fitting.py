@@ -1,10 +1,21 @@
 """Weights of other libraries, once renamed, in this library's networks: all of them, or none."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor, nn
 
 from rcnn.errors import WeightsError
+
+Rename = tuple[str, str | Callable[[re.Match[str]], str]]
+"""A pattern, and what stands in its place."""
+
+
+def renamed_by(name: str, renames: Iterable[Rename]) -> str:
+    """A tensor's name after one replacement after the other."""
+    for pattern, replacement in renames:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def load_exactly(model: nn.Module, name: str, renamed: Mapping[str, Tensor]) -> None:
