@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = (
     "errors",
-    "structures boxes sample compiled",
-    "ops anchors losses data evaluation distributed runs",
+    "structures boxes sample compiled runtime",
+    "ops anchors losses data evaluation distributed runs agreement",
     "backbones proposals heads matching postprocess",
     "methods",
     "acceleration",

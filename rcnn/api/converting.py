@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.models import detection as tv
 
 from rcnn.api.loading import as_trained, config_of, is_of_others
-from rcnn.bench.agreement import near
+from rcnn.agreement import near
 from rcnn.compat.torchvision.export import anchors, arguments, model_name, to_state
 from rcnn.errors import ConfigError, DisagreementError
 from rcnn.methods import FasterRCNN

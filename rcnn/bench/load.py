@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms.functional import pil_to_tensor
 
-from rcnn.bench.agreement import near
+from rcnn.agreement import near
 from rcnn.bench.harness import Case, Way
 from rcnn.bench.pictures import jpegs
 from rcnn.data.loader import Collate, Draw, Samples

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rcnn.bench.agreement import near
+from rcnn.agreement import near
 from rcnn.bench.harness import Case, Way
 
 Pool = Callable[[Sequence[Tensor]], Tensor]

@@ -14,7 +14,7 @@ from torchvision.models import detection as tv
 
 from rcnn import build
 from rcnn.acceleration.dense import missing_compiler
-from rcnn.bench.agreement import matched
+from rcnn.agreement import matched
 from rcnn.bench.calibrated import calibrated, frozen, resized, tensor
 from rcnn.bench.harness import Case, Way
 from rcnn.bench.pictures import photo

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from rcnn.bench.agreement import near
+from rcnn.agreement import near
 from rcnn.matching import draws, sample
 from rcnn.structures import Proposals, Targets
 

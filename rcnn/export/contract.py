@@ -1,0 +1,155 @@
+"""What an exported file must hold to, tried out on every export: the same answers, in batches and alone, on any canvas.
+
+The original and the exported graph look at the same arrays. What they compute on the way is compared stage by stage,
+so that a difference is found where it begins. A picture of no extent comes along, in which nothing can be found: an
+engine must get by without a single proposal.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from rcnn.agreement import matched, near
+from rcnn.errors import DisagreementError
+from rcnn.export.canvases import Arrays
+from rcnn.export.graph import DETECTIONS, Graph
+from rcnn.structures import Detections
+
+Run = Callable[[Arrays], Arrays]
+"""An engine with a graph in it: from inputs to outputs, by name."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an exported graph may be from the original.
+
+    `features`: the largest difference of a feature, as a share of the largest feature; likewise `pooled`. `alike`: the
+    least share of proposals, and of detections, that both have within `pixels`, detections also within `score`.
+    """
+
+    features: float
+    pooled: float
+    alike: float
+    pixels: float
+    score: float
+
+
+TOLERANCES = {
+    "fp32": Tolerance(features=1e-3, pooled=5e-3, alike=0.98, pixels=0.05, score=1e-3),
+    "fp16": Tolerance(features=2e-2, pooled=5e-2, alike=0.8, pixels=2.0, score=0.05),
+    "bf16": Tolerance(features=0.1, pooled=0.2, alike=0.6, pixels=4.0, score=0.1),
+    "int8": Tolerance(features=0.5, pooled=0.6, alike=0.3, pixels=8.0, score=0.25),
+}
+"""By precision. What AP a lower precision costs, only pictures with their truth can tell."""
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near the exported graph comes, over all cases: differences are the largest, shares the least."""
+
+    features: float
+    proposals: float
+    pooled: float
+    detections: float
+    found: int
+    """Detections of the original over all cases."""
+
+
+def hold(graph: Graph, run: Run, cases: Sequence[Arrays], tolerance: Tolerance) -> Nearness:
+    """Compare all cases; raises DisagreementError, naming case and stage, where the contract is broken."""
+    results = [_compare(graph, run, case, tolerance) for case in cases]
+    return Nearness(
+        max(result.features for result in results),
+        min(result.proposals for result in results),
+        max(result.pooled for result in results),
+        min(result.detections for result in results),
+        sum(result.found for result in results),
+    )
+
+
+def cases_of(canvases: Sequence[Arrays], batch: int | None) -> list[Arrays]:
+    """For the four pictures of each canvas: all together, the first alone, the last, which has no extent, alone.
+
+    A graph of a fixed batch takes so many of them, the last one among them.
+    """
+    chosen = ([0, 1, 2, 3], [0], [3]) if batch is None else ([*range(3), *[3] * batch][-batch:],)
+    return [{name: array[places] for name, array in arrays.items()} for arrays in canvases for places in chosen]
+
+
+def without_extent(arrays: Arrays) -> Arrays:
+    """The same with the last picture's size set to zero: whatever is proposed there has no area."""
+    sizes = arrays["sizes"].copy()
+    sizes[-1] = 0
+    return {**arrays, "sizes": sizes}
+
+
+@torch.inference_mode()
+def _compare(graph: Graph, run: Run, case: Arrays, tolerance: Tolerance) -> Nearness:
+    what = " ".join(["pictures of canvas", "x".join(map(str, case["images"].shape))])
+    own = graph(**{name: torch.from_numpy(array) for name, array in case.items()})
+    other = {name: torch.from_numpy(np.asarray(array)) for name, array in run(case).items()}
+    try:
+        _same_shapes(own, other)
+        levels = [name for name in own if name.startswith("features.")]
+        features = max(near(other[name], own[name], tolerance.features, name) for name in levels)
+        partners = _partners(own, other, tolerance.pixels)
+        proposals = _share(partners, own["proposals_valid"], tolerance.alike)
+        pooled = _pooled(own, other, partners, tolerance.pooled)
+        detections = min(_detections(own, other, place, tolerance) for place in range(len(own["count"])))
+    except AssertionError as error:
+        raise DisagreementError(f"the exported graph does not compute the same, {what}: {error}") from error
+    return Nearness(features, proposals, pooled, detections, int(own["count"].sum()))
+
+
+def _same_shapes(own: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    for name in DETECTIONS:
+        if own[name].shape != other[name].shape:
+            raise AssertionError(f"{name} is {tuple(other[name].shape)}, not {tuple(own[name].shape)}")
+        if not bool(other[name].isfinite().all()):
+            raise AssertionError(f"{name} has values that are no numbers")
+
+
+def _partners(own: dict[str, Tensor], other: dict[str, Tensor], pixels: float) -> Int[Tensor, "B P"]:
+    """For each of the original's proposals the exported graph's nearest one, -1 where none is within `pixels`."""
+    nearest = []
+    for ours, theirs, valid, there in zip(
+        own["proposals"], other["proposals"], own["proposals_valid"], other["proposals_valid"], strict=True
+    ):
+        apart = torch.cdist(ours, theirs, p=torch.inf).masked_fill(~there, torch.inf)  # [P, P]
+        distance, place = apart.min(dim=1)
+        nearest.append(torch.where(valid & (distance <= pixels), place, -1))
+    return torch.stack(nearest)
+
+
+def _share(partners: Int[Tensor, "B P"], valid: Bool[Tensor, "B P"], least: float) -> float:
+    share = float(((partners >= 0) & valid).sum()) / max(int(valid.sum()), 1) if valid.any() else 1.0
+    if share < least:
+        raise AssertionError(f"only {share:.1%} of the proposals are the same, wanted {least:.0%}")
+    return share
+
+
+def _pooled(own: dict[str, Tensor], other: dict[str, Tensor], partners: Int[Tensor, "B P"], most: float) -> float:
+    """The difference of what the head sees of the regions that both have."""
+    if not len(own["pooled"]):
+        return 0.0
+    mine = own["pooled"].unflatten(0, partners.shape)[partners >= 0]
+    theirs = other["pooled"].unflatten(0, partners.shape)
+    theirs = torch.stack([rows[place.clamp(min=0)] for rows, place in zip(theirs, partners, strict=True)])
+    return near(theirs[partners >= 0], mine, most, "pooled features") if len(mine) else 0.0
+
+
+def _detections(own: dict[str, Tensor], other: dict[str, Tensor], place: int, tolerance: Tolerance) -> float:
+    ours, theirs = _of(own, place), _of(other, place)
+    if not len(ours) and not len(theirs):
+        return 1.0
+    return matched(theirs, ours, tolerance.alike, tolerance.pixels, tolerance.score)
+
+
+def _of(outputs: dict[str, Tensor], place: int) -> Detections:
+    count = int(outputs["count"][place])
+    boxes: Float[Tensor, "D 4"] = outputs["boxes"][place, :count]
+    return Detections(boxes, outputs["scores"][place, :count], outputs["labels"][place, :count], ())

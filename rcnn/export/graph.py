@@ -1,0 +1,100 @@
+"""What an exported file computes: a method between plain arrays, its preprocessing's arithmetic included."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+
+from rcnn.data.preprocess import Preprocess
+from rcnn.methods import RCNN, FasterRCNN, Method
+from rcnn.structures import Batch, PaddedDetections, Proposals
+
+DETECTIONS = ("boxes", "scores", "labels", "count")
+"""The outputs of an exported file, in this order."""
+ALL_CHANNELS = 255.0
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a forward pass computes on its way, for comparison of two that shall be the same."""
+
+    features: Sequence[Float[Tensor, "B C _ _"]]
+    proposals: Proposals
+    pooled: Float[Tensor, "N C h w"]
+    """What the head sees of each region; of no region where a method looks at some of them at a time."""
+    detections: PaddedDetections
+
+    def named(self) -> dict[str, Tensor]:
+        """Each tensor under the name that a graph gives it: first the detections, then what led to them."""
+        found = self.detections
+        values = (found.boxes, found.scores, found.labels, found.valid.sum(dim=1))
+        levels = {f"features.{number}": level for number, level in enumerate(self.features)}
+        regions = {"proposals": self.proposals.boxes, "proposals_valid": self.proposals.valid, "pooled": self.pooled}
+        return dict(zip(DETECTIONS, values, strict=True)) | levels | regions
+
+
+class Graph(nn.Module):
+    """A method that takes arrays and gives arrays, all of fixed shape, in pixels of the original pictures.
+
+    Pictures are bytes, rows of RGB pixels, on canvases of whole pixels, whose rest is made zero whatever it holds; with
+    `normalised` they are what the network takes. A method without an RPN takes regions, in pixels of the canvas, too.
+    The weights are laid out channels first: engines choose their own layout, and strides of unknown canvases would
+    cost torch.export half of its time.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, model: Method, preprocess: Preprocess, normalised: bool = False) -> None:
+        super().__init__()
+        self.model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.normalised = normalised
+        low, high = preprocess.limits or (0.0, ALL_CHANNELS)
+        mean, deviation = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
+        self.register_buffer("mean", low + mean * (high - low), persistent=False)
+        self.register_buffer("deviation", deviation * (high - low), persistent=False)
+
+    def forward(
+        self,
+        images: Shaped[Tensor, "B ..."],
+        sizes: Int[Tensor, "B 2"],
+        original_sizes: Int[Tensor, "B 2"],
+        proposals: Float[Tensor, "B P 4"] | None = None,
+        proposals_valid: Bool[Tensor, "B P"] | None = None,
+    ) -> dict[str, Tensor]:
+        """The detections and the stages that led to them, by name."""
+        shown = images if self.normalised else self._seen(images, sizes)
+        given = None
+        if proposals is not None and proposals_valid is not None:
+            given = Proposals(proposals, proposals_valid.to(shown.dtype), proposals_valid)
+        batch = Batch(shown, sizes, original_sizes, shown.new_ones(shown.shape[0]), given)
+        return passed(self.model, batch).named()
+
+    def _seen(self, images: Shaped[Tensor, "B H W C"], sizes: Int[Tensor, "B 2"]) -> Float[Tensor, "B C H W"]:
+        """The network's numbers, zero beyond each picture."""
+        values = (images.permute(0, 3, 1, 2).contiguous().to(self.mean.dtype) - self.mean) / self.deviation
+        rows, columns = (torch.arange(values.shape[axis], device=values.device) for axis in (2, 3))
+        inside = (rows[:, None] < sizes[:, 0, None, None]) & (columns < sizes[:, 1, None, None])  # [B, H, W]
+        return torch.where(inside[:, None], values, 0)
+
+
+def passed(model: Method, batch: Batch) -> Stages:
+    """A forward pass by the method's own parts, with what it computes on its way."""
+    features = model.features(batch.images)
+    proposals = model.rpn(features, batch, model.limits) if isinstance(model, FasterRCNN) else batch.regions
+    if isinstance(model, RCNN):
+        pooled = batch.images[:0]
+        scores, deltas = model.predict(features, proposals.boxes)
+    else:
+        pooled = model.describe(features, proposals.boxes)
+        scores, deltas = model.head.predict(pooled)
+    return Stages(features, proposals, pooled, model.postprocess(proposals, scores, deltas, batch))
+
+
+def with_limits(model: Method, score: float | None, nms: float | None, detections: int | None) -> Method:
+    """The same network whose detections are limited otherwise: what is None stays."""
+    given = {"score": score, "nms": nms, "detections": detections}
+    model.postprocess = replace(model.postprocess, **{key: value for key, value in given.items() if value is not None})
+    return model

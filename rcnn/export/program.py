@@ -1,0 +1,44 @@
+"""From a graph to a program of torch.export, whose batch and canvas are any."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from rcnn.export.graph import Graph
+
+MOST_PICTURES, MOST_STEPS = 256, 256
+"""Of a batch, and of the canvas's side in steps of `Room.step`: bounds that torch.export wants to know."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What may vary: `batch` pictures (None: any number), on canvases whose sides are multiples of `step`."""
+
+    batch: int | None = None
+    step: int = 32
+
+
+def export_program(graph: Graph, example: Mapping[str, Tensor], room: Room) -> ExportedProgram:
+    """The program of a graph, traced on example inputs by their names; the example must have two pictures or more."""
+    shapes = {name: _dynamic(name, graph.normalised, room) for name in example}
+    with torch.no_grad():
+        return torch.export.export(graph, (), dict(example), dynamic_shapes=shapes, strict=False)
+
+
+def _dynamic(name: str, normalised: bool, room: Room) -> dict[int, object]:
+    """The axes of an input that vary, by number."""
+    batch = {} if room.batch else {0: Dim("batch", min=1, max=MOST_PICTURES)}
+    if name == "images":
+        sides = {"height": 2, "width": 3} if normalised else {"height": 1, "width": 2}
+        return batch | {axis: _side(side, room.step) for side, axis in sides.items()}
+    if name in ("proposals", "proposals_valid"):
+        return batch | {1: Dim("regions", min=2)}
+    return batch
+
+
+def _side(name: str, step: int) -> object:
+    steps = Dim(name, min=1, max=MOST_STEPS * 32 // step)
+    return steps if step == 1 else step * steps

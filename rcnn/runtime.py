@@ -1,0 +1,2 @@
+FORMAT_VERSION = 1
+METADATA = "rcnn"
