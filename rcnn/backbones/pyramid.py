@@ -5,9 +5,22 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from rcnn.backbones.trunk import Trunk
+
+
+class EverySecondCell(ExtraFPNBlock):
+    """The coarsest level: every second cell of the one before, as torchvision's pooling of single cells gives.
+
+    (Of pooling, torch.export knows only for one parity of a canvas of any size how large its result is.)
+    """
+
+    def forward(
+        self, results: list[Tensor], x: list[Tensor], names: list[str]
+    ) -> tuple[list[Tensor], list[str]]:
+        """The levels and their names with one more of each."""
+        return [*results, results[-1][:, :, ::2, ::2]], [*names, "pool"]
 
 
 class PyramidBackbone(nn.Module):
@@ -26,7 +39,7 @@ class PyramidBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.body = body
-        self.fpn = FeaturePyramidNetwork(list(body.channels), channels, LastLevelMaxPool(), norm)
+        self.fpn = FeaturePyramidNetwork(list(body.channels), channels, EverySecondCell(), norm)
         self.strides = body.strides
         self.channels = channels
 

@@ -47,8 +47,11 @@ class Graph(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, model: Method, preprocess: Preprocess, normalised: bool = False) -> None:
+    def __init__(
+        self, model: Method, preprocess: Preprocess, normalised: bool = False, with_stages: bool = True
+    ) -> None:
         super().__init__()
+        self.with_stages = with_stages
         self.model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.normalised = normalised
         low, high = preprocess.limits or (0.0, ALL_CHANNELS)
@@ -64,13 +67,14 @@ class Graph(nn.Module):
         proposals: Float[Tensor, "B P 4"] | None = None,
         proposals_valid: Bool[Tensor, "B P"] | None = None,
     ) -> dict[str, Tensor]:
-        """The detections and the stages that led to them, by name."""
+        """The detections by name, and with `with_stages` what led to them."""
         shown = images if self.normalised else self._seen(images, sizes)
         given = None
         if proposals is not None and proposals_valid is not None:
             given = Proposals(proposals, proposals_valid.to(shown.dtype), proposals_valid)
         batch = Batch(shown, sizes, original_sizes, shown.new_ones(shown.shape[0]), given)
-        return passed(self.model, batch).named()
+        found = passed(self.model, batch).named()
+        return found if self.with_stages else {name: found[name] for name in DETECTIONS}
 
     def _seen(self, images: Shaped[Tensor, "B H W C"], sizes: Int[Tensor, "B 2"]) -> Float[Tensor, "B C H W"]:
         """The network's numbers, zero beyond each picture."""

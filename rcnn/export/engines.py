@@ -1,0 +1,65 @@
+"""Graphs in the engines that run them, while they are being made: for the contract test and for measuring."""
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from rcnn.export.canvases import Arrays
+from rcnn.export.contract import Run
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from torch.export import ExportedProgram
+
+ROUNDS = 5
+
+
+def run_onnx(model: "ModelProto") -> Run:
+    """An ONNX model in ONNX Runtime, on as many threads as torch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda arrays: dict(zip(names, session.run(names, dict(arrays)), strict=True))
+
+
+def run_openvino(model: Any) -> Run:
+    """An OpenVINO model on the CPU, compiled for the shapes that come."""
+    import openvino
+
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
+    return lambda arrays: {output.any_name: values for output, values in compiled(dict(arrays)).items()}
+
+
+def run_program(program: "ExportedProgram") -> Run:
+    """A program of torch.export as it is."""
+    module = program.module()
+
+    def run(arrays: Arrays) -> Arrays:
+        with torch.inference_mode():
+            found = module(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+        return {name: tensor.numpy() for name, tensor in found.items()}
+
+    return run
+
+
+def seconds_each(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """The median seconds of each way to do the same, which take turns; the first round of each does not count."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS + 1):
+        for name, way in ways.items():
+            start = perf_counter()
+            way()
+            times[name].append(perf_counter() - start)
+    return {name: float(median(rounds[1:])) for name, rounds in times.items()}
+
+
+def as_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
+    """The same values for torch."""
+    return {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
