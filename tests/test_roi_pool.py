@@ -225,7 +225,8 @@ def test_a_picture_alone_gives_what_it_gives_in_a_batch():
 
 def test_the_operators_keep_their_contract_with_pytorch():
     pyramid, (boxes, levels) = [level.requires_grad_() for level in maps_in()], regions()
-    torch.library.opcheck(torch.ops.rcnn.roi_pool.default, (pyramid, boxes, levels, [8.0, 13.5], 2))
+    bins = roi_pool_bins(shapes_of(pyramid), boxes, levels, STRIDES, 2)
+    torch.library.opcheck(torch.ops.rcnn.bin_max.default, (pyramid, levels, bins))
     winners = torch.randint(-1, 30, (20, 4, 3), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
     torch.library.opcheck(torch.ops.rcnn.bin_max_backward.default, (torch.randn(20, 3, 4), winners, 30))
 

@@ -10,13 +10,16 @@ import rcnn.ops  # noqa: F401  (registers the operators)
 Value = Any
 """A value of an ONNX graph; onnxscript makes it."""
 
+FLOAT = 1
+"""ONNX's number of the type float32."""
 ABSENT = -1e30
 """The score of what takes no part; NonMaxSuppression passes over all below half of it."""
 
 
 def translations() -> Mapping[Callable[..., Any], Callable[..., Any]]:
     """What stands in an ONNX graph for each of this library's operators."""
-    return {torch.ops.rcnn.nms.default: nms, torch.ops.rcnn.roi_align.default: roi_align}  # type: ignore[dict-item]
+    operators = torch.ops.rcnn
+    return {operators.nms.default: nms, operators.roi_align.default: roi_align, operators.bin_max.default: bin_max}
 
 
 def nms(
@@ -64,22 +67,60 @@ def roi_align(
     """`rcnn.ops.roi_align`: a RoiAlign for each level, of its own regions alone, put back into their order."""
     from onnxscript import opset18 as op
 
-    flat, level = op.Reshape(boxes, _integers(op, -1, 4)), op.Reshape(levels, _integers(op, -1))
-    picture = _picture_of(op, levels)
-    places = [_places(op, level, number) for number in range(len(pyramid))]
-    pooled = [
-        op.RoiAlign(
+    flat, picture = op.Reshape(boxes, _integers(op, -1, 4)), _picture_of(op, levels)
+
+    def read(features: Value, number: int, here: Value) -> Value:
+        return op.RoiAlign(
             features,
             op.Gather(flat, here),
             op.Gather(picture, here),
             output_height=size,
             output_width=size,
             sampling_ratio=sampling,
-            spatial_scale=1 / stride,
+            spatial_scale=1 / strides[number],
             coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
         )
-        for features, stride, here in zip(pyramid, strides, places, strict=True)
-    ]
+
+    return _by_level(op, pyramid, levels, read)
+
+
+def bin_max(pyramid: Sequence[Value], levels: Value, bins: Value) -> tuple[Value, Value]:
+    """`rcnn.ops.bin_max`: each bin is a region of its own, of one bin, to MaxRoiPool.
+
+    (Whole regions would get bounds in floating point, which are not SPPnet's.) No graph reads the winners, which
+    gradients need: a nought stands for them.
+    """
+    from onnxscript import opset18 as op
+
+    top, bottom, left, right = op.Split(bins, axis=3, num_outputs=4)  # [B, P, K, 1]
+    one = _integer(op, 1)
+    corners = op.Concat(left, top, op.Sub(right, one), op.Sub(bottom, one), axis=3)
+    flat = op.Cast(op.Flatten(corners, axis=2), to=FLOAT)  # [B * P, K * 4]
+    count = op.Shape(bins, start=2, end=3)
+    picture = _picture_of(op, levels)
+
+    def read(features: Value, _: int, here: Value) -> Value:
+        own = op.Reshape(op.Gather(flat, here), op.Concat(_integers(op, -1), count, _integers(op, 4), axis=0))
+        pictures = op.Cast(op.Unsqueeze(op.Gather(picture, here), _integers(op, 1, 2)), to=FLOAT)
+        pictures = op.Expand(pictures, op.Concat(op.Shape(own, start=0, end=2), _integers(op, 1), axis=0))
+        regions = op.Reshape(op.Concat(pictures, own, axis=2), _integers(op, -1, 5))
+        largest = op.MaxRoiPool(features, regions, pooled_shape=[1, 1])  # [r * K, C, 1, 1]
+        channels = op.Shape(features, start=1, end=2)
+        return op.Reshape(largest, op.Concat(_integers(op, -1), count, channels, axis=0))
+
+    largest = op.Transpose(_by_level(op, pyramid, levels, read), perm=[0, 2, 1])  # [B * P, C, K]
+    empty = op.Or(op.LessOrEqual(bottom, top), op.LessOrEqual(right, left))
+    blank = op.Reshape(empty, op.Concat(_integers(op, -1, 1), count, axis=0))
+    return op.Where(blank, _number(op, 0.0), largest), one
+
+
+def _by_level(
+    op: Any, pyramid: Sequence[Value], levels: Value, read: Callable[[Value, int, Value], Value]
+) -> Value:
+    """What `read` gives for the regions of each level, whose numbers it is told, put back into the regions' order."""
+    level = op.Reshape(levels, _integers(op, -1))
+    places = [op.Reshape(op.NonZero(op.Equal(level, _integer(op, n))), _integers(op, -1)) for n in range(len(pyramid))]
+    pooled = [read(features, n, here) for n, (features, here) in enumerate(zip(pyramid, places, strict=True))]
     if len(pooled) == 1:
         return pooled[0]
     order = op.Concat(*places, axis=0)
@@ -92,10 +133,6 @@ def _picture_of(op: Any, levels: Value) -> Value:
     count = op.Squeeze(op.Shape(levels, start=0, end=1))
     numbers = op.Unsqueeze(op.Range(_integer(op, 0), count, _integer(op, 1)), _integers(op, 1))
     return op.Reshape(op.Expand(numbers, op.Shape(levels)), _integers(op, -1))
-
-
-def _places(op: Any, level: Value, number: int) -> Value:
-    return op.Reshape(op.NonZero(op.Equal(level, _integer(op, number))), _integers(op, -1))
 
 
 def _integer(op: Any, value: int) -> Value:

@@ -25,31 +25,42 @@ def grid_of(down: Int[Tensor, "B P n 2"], across: Int[Tensor, "B P n 2"]) -> Int
 
 def bin_max(
     pyramid: Sequence[Float[Tensor, "B C _ _"]], levels: Int[Tensor, "B P"], bins: Int[Tensor, "B P K 4"]
-) -> tuple[Float[Tensor, "B*P C K"], Int[Tensor, "B*P K C"]]:
-    """The maximum of each bin in each channel, exact in any type, laid out channels last; and the winners."""
+) -> Float[Tensor, "B*P C K"]:
+    """The maximum of each bin in each channel, exact in any type, laid out channels last.
+
+    The gradient of a maximum goes to its winner.
+    """
+    return torch.ops.rcnn.bin_max(list(pyramid), levels, bins)[0]
+
+
+@torch.library.custom_op("rcnn::bin_max", mutates_args=())
+def _bin_max(pyramid: Sequence[Tensor], levels: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
+    """The maxima [B*P, C, K], and their winners [B*P, K, C]."""
     kernel = bin_max_numba if bins.device.type == "cpu" else bin_max_windows
     pooled, winners = kernel(pyramid, levels, bins)
     return pooled.transpose(1, 2), winners
 
 
-def fake_bin_max(pyramid: Sequence[Tensor], boxes: Tensor, bins: int) -> tuple[Tensor, Tensor]:
-    """What `bin_max` gives for so many bins a region, without its values."""
-    shape = (boxes.shape[0] * boxes.shape[1], bins, pyramid[0].shape[1])
+@_bin_max.register_fake
+def _(pyramid: Sequence[Tensor], levels: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
+    shape = (levels.shape[0] * levels.shape[1], bins.shape[2], pyramid[0].shape[1])
     return pyramid[0].new_empty(shape).transpose(1, 2), pyramid[0].new_empty(shape, dtype=torch.int32)
 
 
-def save_winners(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _save_winners(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     """Keep what the gradient of a maximum needs: only where it stood."""
-    ctx.pictures, ctx.shapes, ctx.inputs = inputs[0][0].shape[0], shapes_of(inputs[0]), len(inputs)
+    ctx.pictures, ctx.shapes = inputs[0][0].shape[0], shapes_of(inputs[0])
     ctx.save_for_backward(output[1])
 
 
-def max_gradient(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Any, ...]:
+def _gradient(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Any, ...]:
     """The gradient of the pyramid; regions, rounded to cells, have none."""
     (winners,) = ctx.saved_tensors
     rows = ctx.pictures * sum(height * width for height, width in ctx.shapes)
-    table = torch.ops.rcnn.bin_max_backward(grad, winners, rows)
-    return maps_of(table, ctx.shapes), *(None,) * (ctx.inputs - 1)
+    return maps_of(torch.ops.rcnn.bin_max_backward(grad, winners, rows), ctx.shapes), None, None
+
+
+_bin_max.register_autograd(_gradient, setup_context=_save_winners)
 
 
 @torch.library.custom_op("rcnn::bin_max_backward", mutates_args=())

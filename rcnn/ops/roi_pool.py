@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rcnn.ops.bin_max import bin_max, fake_bin_max, grid_of, max_gradient, save_winners
+from rcnn.ops.bin_max import bin_max, grid_of
 from rcnn.ops.levels import Strides, level_geometry, shapes_of
 
 FAR = 2.0**22
@@ -31,26 +31,9 @@ def roi_pool(
     The gradient of a bin goes to its winner, the first cell in reading order that holds the maximum; boxes have no
     gradient. The result is laid out channels last. Source: Fast R-CNN, sections 2.1 and 2.3.
     """
-    pooled, _ = torch.ops.rcnn.roi_pool(list(pyramid), boxes, levels, [float(stride) for stride in strides], size)
-    return pooled.unflatten(2, (size, size))
-
-
-@torch.library.custom_op("rcnn::roi_pool", mutates_args=())
-def _roi_pool(
-    pyramid: Sequence[Tensor], boxes: Tensor, levels: Tensor, strides: Sequence[float], size: int
-) -> tuple[Tensor, Tensor]:
     dtype = torch.promote_types(pyramid[0].dtype, torch.float32)
-    return bin_max(pyramid, levels, roi_pool_bins(shapes_of(pyramid), boxes.to(dtype), levels, strides, size))
-
-
-@_roi_pool.register_fake
-def _(
-    pyramid: Sequence[Tensor], boxes: Tensor, levels: Tensor, strides: Sequence[float], size: int
-) -> tuple[Tensor, Tensor]:
-    return fake_bin_max(pyramid, boxes, size * size)
-
-
-_roi_pool.register_autograd(max_gradient, setup_context=save_winners)
+    bins = roi_pool_bins(shapes_of(pyramid), boxes.detach().to(dtype), levels, strides, size)
+    return bin_max(pyramid, levels, bins).unflatten(2, (size, size))
 
 
 def roi_pool_bins(

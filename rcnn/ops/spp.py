@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rcnn.ops.bin_max import bin_max, fake_bin_max, grid_of, max_gradient, save_winners
+from rcnn.ops.bin_max import bin_max, grid_of
 from rcnn.ops.levels import Strides, level_geometry, shapes_of
 
 
@@ -30,25 +30,7 @@ def spp(
     The gradient of a bin goes to its winner, the first cell in reading order that holds the maximum; boxes have no
     gradient. Source: SPPnet, sections 3.1 and 4.1 and appendix A.
     """
-    steps = [float(stride) for stride in strides]
-    return torch.ops.rcnn.spp(list(pyramid), boxes, levels, steps, list(bins))[0]
-
-
-@torch.library.custom_op("rcnn::spp", mutates_args=())
-def _spp(
-    pyramid: Sequence[Tensor], boxes: Tensor, levels: Tensor, strides: Sequence[float], bins: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    return bin_max(pyramid, levels, spp_bins(shapes_of(pyramid), boxes, levels, strides, bins))
-
-
-@_spp.register_fake
-def _(
-    pyramid: Sequence[Tensor], boxes: Tensor, levels: Tensor, strides: Sequence[float], bins: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    return fake_bin_max(pyramid, boxes, sum(n * n for n in bins))
-
-
-_spp.register_autograd(max_gradient, setup_context=save_winners)
+    return bin_max(pyramid, levels, spp_bins(shapes_of(pyramid), boxes.detach(), levels, strides, bins))
 
 
 def spp_bins(
