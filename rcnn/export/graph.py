@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rcnn.data.preprocess import Preprocess
 from rcnn.methods import RCNN, FasterRCNN, Method
@@ -41,16 +42,23 @@ class Graph(nn.Module):
     Pictures are bytes, rows of RGB pixels, on canvases of whole pixels, whose rest is made zero whatever it holds; with
     `normalised` they are what the network takes. A method without an RPN takes regions, in pixels of the canvas, too.
     The weights are laid out channels first: engines choose their own layout, and strides of unknown canvases would
-    cost torch.export half of its time.
+    cost torch.export half of its time. `regions` is the number of regions at most: fewer are filled up, so that all that
+    follows is of fixed shape.
     """
 
     mean: Tensor
     deviation: Tensor
 
     def __init__(
-        self, model: Method, preprocess: Preprocess, normalised: bool = False, with_stages: bool = True
+        self,
+        model: Method,
+        preprocess: Preprocess,
+        normalised: bool = False,
+        with_stages: bool = True,
+        regions: int | None = None,
     ) -> None:
         super().__init__()
+        self.regions = regions
         self.with_stages = with_stages
         self.model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.normalised = normalised
@@ -71,7 +79,7 @@ class Graph(nn.Module):
         shown = images if self.normalised else self._seen(images, sizes)
         given = None
         if proposals is not None and proposals_valid is not None:
-            given = Proposals(proposals, proposals_valid.to(shown.dtype), proposals_valid)
+            given = self._filled(proposals, proposals_valid)
         batch = Batch(shown, sizes, original_sizes, shown.new_ones(shown.shape[0]), given)
         found = passed(self.model, batch).named()
         return found if self.with_stages else {name: found[name] for name in DETECTIONS}
@@ -82,6 +90,13 @@ class Graph(nn.Module):
         rows, columns = (torch.arange(values.shape[axis], device=values.device) for axis in (2, 3))
         inside = (rows[:, None] < sizes[:, 0, None, None]) & (columns < sizes[:, 1, None, None])  # [B, H, W]
         return torch.where(inside[:, None], values, 0)
+
+    def _filled(self, boxes: Float[Tensor, "B P 4"], valid: Bool[Tensor, "B P"]) -> Proposals:
+        """The regions, filled up with places that count nothing."""
+        assert self.regions is not None
+        room = self.regions - boxes.shape[1]
+        valid = F.pad(valid, (0, room))
+        return Proposals(F.pad(boxes, (0, 0, 0, room)), valid.to(boxes.dtype), valid)
 
 
 def passed(model: Method, batch: Batch) -> Stages:

@@ -1,32 +1,34 @@
-"""From a program to an ONNX model, with this library's operators in those of ONNX."""
+"""From a program to an ONNX model, with this library's operators in those of ONNX; and to a file."""
 
-import json
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import torch
 from torch.export import ExportedProgram
 
 from rcnn.export.graph import DETECTIONS
+from rcnn.export.metadata import Metadata, put_onnx_metadata
 from rcnn.export.onnx_operators import translations
-from rcnn.runtime import METADATA
+from rcnn.runs import write_bytes
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 OPSET = 18
-"""The first whose operators need no help from a later one: RoiAlign with half pixels came with 16, Pad of axes with 18."""
+"""RoiAlign with half pixels came with 16, what torch.onnx writes of itself with 18."""
 
 
 def to_onnx(program: ExportedProgram) -> "ModelProto":
     """The ONNX model of a program, its inputs and outputs under their names."""
-    import torch
-
-    names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
+    inputs = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
+    spec = program.call_spec.out_spec
+    assert spec is not None
     made = torch.onnx.export(
         program,
         (),
-        input_names=names,
-        output_names=_output_names(program),
+        input_names=inputs,
+        output_names=list(spec.context),  # the keys of the dictionary that a graph returns
         custom_translation_table=dict(translations()),
         opset_version=OPSET,
         dynamo=True,
@@ -36,27 +38,16 @@ def to_onnx(program: ExportedProgram) -> "ModelProto":
     return made.model_proto
 
 
-def _output_names(program: ExportedProgram) -> list[str]:
-    """The keys of the dictionary that a graph returns."""
-    spec = program.call_spec.out_spec
-    assert spec is not None
-    return list(spec.context)
-
-
 def with_outputs(model: "ModelProto", names: Iterable[str] = DETECTIONS) -> "ModelProto":
-    """A model that gives fewer of its outputs; the order is that of `names`."""
-    from onnx import ModelProto
-
-    fewer, by_name = ModelProto(), {output.name: output for output in model.graph.output}
+    """A model that gives fewer of its outputs, in the order of `names`."""
+    fewer, by_name = type(model)(), {output.name: output for output in model.graph.output}
     fewer.CopyFrom(model)
     del fewer.graph.output[:]
     fewer.graph.output.extend(by_name[name] for name in names)
     return fewer
 
 
-def with_metadata(model: "ModelProto", metadata: Mapping[str, Any]) -> "ModelProto":
-    """The model with what its user must know of it, as one JSON text."""
-    from onnx.helper import set_model_props
-
-    set_model_props(model, {METADATA: json.dumps(metadata)})
-    return model
+def write_onnx(model: "ModelProto", path: Path, metadata: Metadata) -> None:
+    """Write a model, which says this of itself, whole or not at all."""
+    put_onnx_metadata(model, metadata)
+    write_bytes(path, model.SerializeToString())

@@ -23,19 +23,19 @@ class Room:
 
 def export_program(graph: Graph, example: Mapping[str, Tensor], room: Room) -> ExportedProgram:
     """The program of a graph, traced on example inputs by their names; the example must have two pictures or more."""
-    shapes = {name: _dynamic(name, graph.normalised, room) for name in example}
+    shapes = {name: _dynamic(name, graph, room) for name in example}
     with torch.no_grad():
         return torch.export.export(graph, (), dict(example), dynamic_shapes=shapes, strict=False)
 
 
-def _dynamic(name: str, normalised: bool, room: Room) -> dict[int, object]:
+def _dynamic(name: str, graph: Graph, room: Room) -> dict[int, object]:
     """The axes of an input that vary, by number."""
     batch = {} if room.batch else {0: Dim("batch", min=1, max=MOST_PICTURES)}
     if name == "images":
-        sides = {"height": 2, "width": 3} if normalised else {"height": 1, "width": 2}
+        sides = {"height": 2, "width": 3} if graph.normalised else {"height": 1, "width": 2}
         return batch | {axis: _side(side, room.step) for side, axis in sides.items()}
     if name in ("proposals", "proposals_valid"):
-        return batch | {1: Dim("regions", min=2)}
+        return batch | {1: Dim("regions", min=2, max=graph.regions)}
     return batch
 
 
