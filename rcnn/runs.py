@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from rcnn.errors import ConfigError, WeightsError
+from rcnn.errors import ConfigError, WeightsError, first_line
 from rcnn.model_files import describe, kind_of
 
 FORMAT_VERSION = 1
@@ -192,12 +192,12 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def _torn(path: Path, error: Exception) -> WeightsError:
     """Why a file is not read as a run, and what to do."""
-    kind = kind_of(path)
+    kind = "unreadable" if isinstance(error, OSError) else kind_of(path)
     if kind in ("archive", "pickle"):
         advice = f"a run's is; weights of another library's model go with its name, LIBRARY:NAME --weights {path.name}"
     else:
         advice = "train again or pass another run"
-    said = str(error).strip() if kind == "safetensors" else describe(path)
+    said = first_line(error) if kind in ("safetensors", "unreadable") else describe(path)
     return WeightsError(f"{path}: not a whole safetensors file ({said}); {advice}")
 
 

@@ -109,7 +109,7 @@ def _is_held(value: Tensor, size: int) -> bool:
 
 def _reason(path: Path, error: Exception) -> str:
     """Why a file is not read. Torch's own words tell how to unpickle what may be dangerous: its find alone is told."""
-    if kind_of(path) in ("empty", "text", "unknown"):
+    if not isinstance(error, OSError) and kind_of(path) in ("empty", "text", "unknown"):
         return describe(path)
     if not isinstance(error, UnpicklingError):
         return first_line(error)

@@ -41,7 +41,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as stream:
             content = _Arrays(stream, encoding="latin1").load()
     except Exception as error:  # a broken pickle raises nearly anything
-        reason = describe(path) if kind_of(path) != "pickle" else first_line(error)
+        told = isinstance(error, OSError) or kind_of(path) == "pickle"
+        reason = first_line(error) if told else describe(path)
         raise WeightsError(f"{path}: cannot be read as arrays ({reason}); pass a file of detectron2's zoo") from error
     table = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(table, dict):
