@@ -11,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from rcnn.errors import ConfigError, WeightsError
+from rcnn.errors import ConfigError, WeightsError, first_line
+from rcnn.model_files import describe, kind_of
 
 FORMAT_VERSION = 1
 REPRODUCED = "reproduce.json"
@@ -88,8 +89,8 @@ class RunFolder:
         """The metadata of the newest state; raises WeightsError where there is none to go on with."""
         if self.best.is_file() and not self.last.is_file():
             raise WeightsError(
-                f"{self.path}: was compressed (it has no {self.last.name}) and cannot be resumed; "
-                "resume the run that it was made from"
+                f"{self.path}: was compressed or converted (it has no {self.last.name}) and cannot be resumed; "
+                "resume the run that it was made from, or begin from it with --from"
             )
         return read_metadata(self.last)
 
@@ -178,9 +179,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path}: not a whole safetensors file ({error}); train again or pass another run"
-        ) from error
+        raise _torn(path, error) from error
     metadata = _parsed(text)
     if metadata is None:
         raise WeightsError(f"{path}: a safetensors file, but not one of this library's runs; pass the folder of a run")
@@ -191,11 +190,22 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return metadata
 
 
+def _torn(path: Path, error: Exception) -> WeightsError:
+    """Why a file is not read as a run, and what to do."""
+    kind = "unreadable" if isinstance(error, OSError) else kind_of(path)
+    if kind in ("archive", "pickle"):
+        advice = f"a run's is; weights of another library's model go with its name, LIBRARY:NAME --weights {path.name}"
+    else:
+        advice = "train again or pass another run"
+    said = first_line(error) if kind in ("safetensors", "unreadable") else describe(path)
+    return WeightsError(f"{path}: not a whole safetensors file ({said}); {advice}")
+
+
 def _parsed(text: str | None) -> dict[str, Any] | None:
     """The metadata in a text, or None if it is not ours."""
     try:
         metadata = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     ours = isinstance(metadata, dict) and isinstance(metadata.get("format_version"), int)
     return metadata if ours else None

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = (
     "errors",
-    "structures boxes sample compiled runtime",
+    "structures boxes sample compiled runtime model_files",
     "ops anchors losses data evaluation distributed runs agreement",
     "backbones proposals heads matching postprocess",
     "methods",

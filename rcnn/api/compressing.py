@@ -1,17 +1,17 @@
-"""From a run to a smaller one."""
+"""From a run, or another library's model, to a smaller run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rcnn.api.loading import as_trained, config_of, is_of_others
+from rcnn.api import saving
+from rcnn.api.loading import is_of_others
+from rcnn.api.saving import Whole, read_whole, write_run
 from rcnn.compression.svd import LowRankLinear, parameters, truncate_head
 from rcnn.errors import ConfigError
 from rcnn.heads.box_head import BoxHead
 from rcnn.inference.predictor import Detector
 from rcnn.presets.overrides import override
-from rcnn.presets.yaml import to_yaml
-from rcnn.runs import RunFolder, read_metadata, write_tensors, write_text
 from rcnn.training.session import choose_device
 
 
@@ -30,28 +30,26 @@ class Truncated:
     """The share of the squared weights that is kept."""
 
 
-def compress(run: Path | str, ranks: Mapping[str, int], out: Path | str, overwrite: bool = False) -> list[Truncated]:
+def compress(
+    run: Path | str,
+    ranks: Mapping[str, int],
+    out: Path | str,
+    overwrite: bool = False,
+    weights: Path | str | None = None,
+) -> list[Truncated]:
     """Make the run `out` of `run` with layers of its head truncated to `ranks` ({"fc6": 1024, "fc7": 256}).
 
     The new run holds the best weights, the settings and the splits: it loads, evaluates and predicts as any other.
-    Raises ConfigError or WeightsError for ranks and runs that do not go together, with nothing written.
+    `run` may be `LIBRARY:NAME`, its `weights` in a file. Raises ConfigError or WeightsError for ranks and runs that do
+    not go together, with nothing written.
     """
-    folder = RunFolder(Path(out))
-    refuse_folder(folder.path, overwrite, Path(run))
-    detector = load_run(run, "cpu")
-    head = fully_connected_head(detector, run)
-    source = RunFolder(Path(run))
-    metadata = read_metadata(source.best)
+    refuse_folder(Path(out), overwrite, Path(run))
+    whole = load_run(run, "cpu", weights)
+    head = fully_connected_head(whole.detector, run)
     parts = truncate_head(head, ranks)
     kept = [layer.rank if isinstance(layer, LowRankLinear) else 0 for layer in head.layers.values()]
-    config = override(config_of(metadata, source.best), None, (), {"model.head.ranks": kept})
-    folder.create(overwrite=True)
-    write_text(folder.config, to_yaml(config))
-    if source.splits.is_file():
-        write_text(folder.splits, source.splits.read_text("utf-8"))
-    # Thresholds hold for the scores that they were measured on, not for those of another network.
-    carried = {name: value for name, value in metadata.items() if name not in ("format_version", "thresholds")}
-    write_tensors(folder.best, detector.model.state_dict(), carried | {"config": config.model_dump(mode="json")})
+    config = override(whole.config, None, (), {"model.head.ranks": kept})
+    write_run(replace(whole.without_thresholds(), config=config), out, overwrite=True)
     return [
         Truncated(
             name,
@@ -74,19 +72,19 @@ def refuse_folder(out: Path, overwrite: bool, run: Path) -> None:
     """Raise ConfigError for a folder that cannot be written, or must not be."""
     if out.resolve() == run.resolve():
         raise ConfigError(f"--out {out}: the run itself, which would be lost; give another folder")
-    if out.exists() and not overwrite:
-        going = "pass --resume to go on with the sweep in it, or " if (out / POINTS).is_file() else "pass "
-        raise ConfigError(f"{out}: exists; {going}--overwrite to replace what was written there before")
-    RunFolder(out).refuse_existing(overwrite=True)
+    if (out / POINTS).is_file() and not overwrite:
+        raise ConfigError(
+            f"{out}: exists; pass --resume to go on with the sweep in it, or --overwrite to replace what was written "
+            "there before"
+        )
+    saving.refuse_folder(out, overwrite)
 
 
-def load_run(run: Path | str, device: str) -> Detector:
-    """The best detector of a run that this library trained."""
-    if is_of_others(run):
-        raise ConfigError(f"{run}: no run of this library; give the folder of one, which rcnn train makes")
-    if Path(run).is_file():
+def load_run(run: Path | str, device: str, weights: Path | str | None = None) -> Whole:
+    """The best detector of a run, or that of `LIBRARY:NAME` with its `weights` in a file."""
+    if not is_of_others(run) and Path(run).is_file():
         raise ConfigError(f"{run}: a file; give the folder of a run")
-    return as_trained(run, choose_device(device))
+    return read_whole(run, choose_device(device), weights)
 
 
 def fully_connected_head(detector: Detector, run: Path | str) -> BoxHead:

@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.models import detection as tv
 
-from rcnn.api.loading import as_trained, config_of, is_of_others
 from rcnn.agreement import near
+from rcnn.api.saving import read_whole
 from rcnn.compat.torchvision.export import anchors, arguments, model_name, to_state
 from rcnn.errors import ConfigError, DisagreementError
 from rcnn.methods import FasterRCNN
-from rcnn.runs import RunFolder, read_metadata, write_bytes
+from rcnn.runs import write_bytes
 
 TOLERANCE = 1e-4
 """Largest difference of a part's output, as a share of the largest value."""
@@ -48,23 +48,23 @@ class Converted:
         )
 
 
-def to_torchvision(run: Path | str, out: Path | str, overwrite: bool = False) -> Converted:
+def to_torchvision(
+    run: Path | str, out: Path | str, overwrite: bool = False, weights: Path | str | None = None
+) -> Converted:
     """Write the state dict that torchvision's model of the same shape loads.
 
-    Raises ConfigError for a run that torchvision has no model for, or a file that exists; DisagreementError, with
-    nothing written, where the two do not compute the same.
+    `run` may be `LIBRARY:NAME`, its `weights` in a file. Raises ConfigError for a run that torchvision has no model
+    for, or a file that exists; DisagreementError, with nothing written, where the two do not compute the same.
     """
     file = Path(out)
     if file.exists() and not overwrite:
         raise ConfigError(f"{file}: exists; pass --overwrite to replace it")
-    if is_of_others(run):
-        raise ConfigError(f"{run}: no run of this library; give the folder of one, which rcnn train makes")
-    detector = as_trained(run, torch.device("cpu"))
-    config = config_of(_metadata(Path(run)), Path(run))
-    model, name = detector.model, model_name(config)
+    whole = read_whole(run, torch.device("cpu"), weights)
+    config, model = whole.config, whole.detector.model
+    name = model_name(config)
     assert isinstance(model, FasterRCNN)
     state = to_state(model, name)
-    given, grid = arguments(config, len(detector.class_names)), anchors(config)
+    given, grid = arguments(config, len(whole.detector.class_names)), anchors(config)
     theirs = getattr(tv, name)(**given)
     theirs.load_state_dict(state)
     differences = compared(model.eval(), theirs.eval())
@@ -72,10 +72,6 @@ def to_torchvision(run: Path | str, out: Path | str, overwrite: bool = False) ->
     torch.save(state, content)
     write_bytes(file, content.getvalue())
     return Converted(name, given, grid, differences)
-
-
-def _metadata(run: Path) -> dict[str, Any]:
-    return read_metadata(RunFolder(run).best if run.is_dir() else run)
 
 
 @torch.no_grad()

@@ -6,20 +6,35 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, Field, ValidationError
+from torch import Tensor
 
 from rcnn import build
 from rcnn.compat.detectron2 import load_detectron2
 from rcnn.compat.torchvision import load_torchvision
 from rcnn.config import Config
-from rcnn.errors import ConfigError, WeightsError
+from rcnn.errors import ConfigError, WeightsError, first_line
 from rcnn.inference.predictor import Detector
 from rcnn.methods import FasterRCNN, Method
-from rcnn.runs import RunFolder, read_tensors
+from rcnn.runs import RunFolder, read_metadata, read_tensors
 from rcnn.training.checkpoint import model_tensors
 from rcnn.training.session import choose_device, computes_bf16
 
 Precision = Literal["auto", "fp32", "bf16"]
 Which = Literal["best", "last"]
+
+
+class _Thresholds(BaseModel):
+    by_class: dict[str, float | None]
+
+
+class _Facts(BaseModel):
+    """What a run's file must say, and may, beside its settings."""
+
+    class_names: list[str] = Field(min_length=1)
+    category_ids: dict[str, int] | None = None
+    thresholds: _Thresholds | None = None
+    stage: int | None = None
 
 
 OTHERS: Mapping[str, Callable[[str, Path | str | None, torch.device, bool], Detector]] = {
@@ -71,6 +86,8 @@ def as_trained(
     library, _, name = str(source).partition(":")
     if library in OTHERS:
         return OTHERS[library](name, weights, where, bf16)
+    if weights is not None:
+        raise ConfigError(f"weights={weights}: {source} is a run, which has its own; leave them out (--weights FILE)")
     path = Path(source)
     if not path.exists():
         raise WeightsError(
@@ -79,14 +96,14 @@ def as_trained(
     if path.is_dir():
         path = RunFolder(path).best if which == "best" else RunFolder(path).last
     tensors, metadata = read_tensors(path)
-    config = config_of(metadata, path)
-    model, _ = build.detector(config, len(metadata["class_names"]))
+    config, facts = config_of(metadata, path), _facts(metadata, path)
+    weights_here = model_tensors(tensors) or tensors
+    model = _network(config, len(facts.class_names), weights_here, path)
     _refuse_without_svms(model, config, metadata, path)
-    model.load_state_dict(model_tensors(tensors) or tensors)
-    preprocess, category_ids = build.preprocess(config.input), metadata.get("category_ids")
-    class_names, max_pixels = metadata["class_names"], config.input.max_pixels
-    about = (preprocess, class_names, where, bf16, max_pixels, category_ids, build.proposer(config))
-    return Detector(model, *about, thresholds=metadata.get("thresholds", {}).get("by_class"))
+    model.load_state_dict(weights_here)
+    preprocess, max_pixels = build.preprocess(config.input), config.input.max_pixels
+    about = (preprocess, facts.class_names, where, bf16, max_pixels, facts.category_ids, build.proposer(config))
+    return Detector(model, *about, thresholds=facts.thresholds.by_class if facts.thresholds else None)
 
 
 def load_named(
@@ -126,9 +143,11 @@ def limit_proposals(detector: Detector, most: int) -> None:
 
 
 def stored_config(run: Path) -> Config:
-    """The settings that a run began with."""
+    """The settings that a run began with; of one that was made, not trained, those that it has."""
     folder = RunFolder(run)
-    return config_of(folder.state(), folder.last)
+    made = folder.best.is_file() and not folder.last.is_file()
+    file = folder.best if made else folder.last
+    return config_of(read_metadata(file), file)
 
 
 def uses_bf16(precision: Precision, device: torch.device) -> bool:
@@ -144,6 +163,35 @@ def _refuse_without_svms(model: Method, config: Config, metadata: Mapping[str, A
             f"{path}: {reached} of {stages} stages are done, and nothing is found before the last; "
             "go on with rcnn train --resume"
         )
+
+
+def _facts(metadata: Mapping[str, Any], path: Path) -> _Facts:
+    """What a run's file says beside its settings; raises WeightsError where that is not whole."""
+    try:
+        return _Facts.model_validate(metadata)
+    except ValidationError as error:
+        wrong = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise WeightsError(f"{path}: its {wrong} is missing or malformed; train again or pass another run") from error
+
+
+def _network(config: Config, classes: int, tensors: Mapping[str, Tensor], path: Path) -> Method:
+    """The network of a run's settings, with random weights; raises WeightsError where its tensors are others.
+
+    That is found on a network without memory first: settings in a file may ask for any amount of it.
+    """
+    try:
+        with torch.device("meta"):
+            wanted = build.detector(config, classes)[0].state_dict()
+    except Exception as error:
+        raise WeightsError(f"{path}: its settings make no network ({first_line(error)}); pass another run") from error
+    names = wanted.keys() | tensors.keys()
+    same = {name for name in wanted.keys() & tensors.keys() if wanted[name].shape == tensors[name].shape}
+    if wrong := sorted(names - same):
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise WeightsError(
+            f"{path}: its tensors are not those of its settings ({wrong[0]}{more} differ); pass another run"
+        )
+    return build.detector(config, classes)[0]
 
 
 def config_of(metadata: Mapping[str, Any], path: Path) -> Config:

@@ -61,7 +61,8 @@ def _files(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Files that a run began with, by their options. First of all: settings follow from them."""
     reading = metadata["reading"]
     return {"--proposals": reading["proposals"], "--backbone-weights": reading.get("backbone_weights")} | {
-        "--from": reading.get("start_from")
+        "--from": reading.get("start_from"),
+        "--weights": reading.get("start_weights"),
     }
 
 

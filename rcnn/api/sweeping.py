@@ -1,6 +1,5 @@
 """How much truncation of its fully connected layers a run bears, and what it gains."""
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,6 @@ from rcnn.heads.box_head import BoxHead
 from rcnn.inference.predictor import Detector
 from rcnn.report.sweep import FULL, Sweep, SweepPoint, holds
 from rcnn.report.words import counted
-from rcnn.runs import RunFolder
 from rcnn.sample import Sample
 from rcnn.training.feature_plan import content_key
 
@@ -43,17 +41,19 @@ def sweep(
     on_point: Callable[[SweepPoint], object] = lambda point: None,
     keep: Path | None = None,
     resume: bool = False,
+    weights: Path | str | None = None,
 ) -> Sweep:
     """Measure a run with its fully connected layers truncated: none, each alone, all together; `points` ranks each.
 
-    A last point, `each its share`, gives each layer the least rank that alone costs at most its share of the
-    `tolerance`, in hundredths of AP50. AP is COCO's, on a split; times are the least of `repeats`, taken in turns, of
-    the split's first picture, `proposals` (a file, for the methods that need them; else searched for) left out.
+    `run` may be `LIBRARY:NAME`, its `weights` in a file. A last point, `each its share`, gives each layer the least
+    rank that alone costs at most its share of the `tolerance`, in hundredths of AP50. AP is COCO's, on a split; times
+    are the least of `repeats`, taken in turns, of the split's first picture, `proposals` (a file, for the methods that
+    need them; else searched for) left out.
     `on_point` hears of each point once its AP is known; its times are still NaN then. Until the end they are also in
     the file `keep`, and with `resume` those that an interrupted sweep left there are not measured again.
     """
-    study = _study(run, data, split, proposals, batch, device)
-    kept = KeptPoints(keep, _about(run, split, study))
+    study = _study(run, data, split, proposals, batch, device, weights)
+    kept = KeptPoints(keep, _about(split, study))
     if resume:
         kept.read()
     measured: list[SweepPoint] = []
@@ -85,9 +85,9 @@ def _point(study: "Study", kept: KeptPoints, path: str, ranks: Ranks) -> SweepPo
     return point
 
 
-def _about(run: Path | str, split: str, study: "Study") -> dict[str, str]:
-    """What the accuracy of a point depends on."""
-    weights = hashlib.sha256(RunFolder(Path(run)).best.read_bytes()).hexdigest()
+def _about(split: str, study: "Study") -> dict[str, str]:
+    """What the accuracy of a point depends on; `study` has its layers whole yet."""
+    weights = content_key({n: t.float().cpu().numpy() for n, t in study.detector.model.state_dict().items()})
     truth = [[sample.id, sample.boxes, list(sample.names), sample.difficult, sample.crowd] for sample in study.samples]
     regions = [sample.proposals for sample in study.samples]
     return {"run": weights, "split": split, "truth": content_key(truth), "proposals": content_key(regions)}
@@ -191,9 +191,17 @@ def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
-def _study(run: Path | str, data: Data, split: str, proposals: Path | None, batch: int, device: str) -> Study:
+def _study(
+    run: Path | str,
+    data: Data,
+    split: str,
+    proposals: Path | None,
+    batch: int,
+    device: str,
+    weights: Path | str | None,
+) -> Study:
     """The layers decomposed and the pictures read; raises an error where there are none of either."""
-    detector = load_run(run, device)
+    detector = load_run(run, device, weights).detector
     head = fully_connected_head(detector, run)
     whole = {name: layer for name, layer in head.layers.items() if isinstance(layer, nn.Linear)}
     if not whole:

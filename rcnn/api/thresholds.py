@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rcnn.analysis import class_curves, match
 from rcnn.analysis.thresholds import Goal, Threshold, thresholds_for
+from rcnn.api.loading import is_of_others
 from rcnn.api.measuring import Predicted
 from rcnn.errors import ConfigError
 from rcnn.runs import RunFolder, read_metadata, read_tensors, write_tensors
@@ -17,7 +18,7 @@ def choose_thresholds(predicted: Predicted, goal: Goal) -> tuple[Threshold, ...]
 
 def refuse_to_store(run: str, weights: str) -> None:
     """Raise ConfigError for what keeps no thresholds: they belong to the best weights of a run's folder."""
-    if run.startswith("torchvision:") or not Path(run).is_dir() or weights != "best":
+    if is_of_others(run) or not Path(run).is_dir() or weights != "best":
         raise ConfigError("--threshold-for: thresholds are stored in a run's best weights; give the folder of a run")
 
 
@@ -31,7 +32,10 @@ def store_thresholds(run: Path, goal: Goal, split: str, chosen: Sequence[Thresho
 
 def doubtful_split(run: Path, split: str) -> str | None:
     """Why what holds on a split of the run's data need not hold on other pictures; None where it should."""
-    splits = read_metadata(RunFolder(run).best).get("splits", {})
+    metadata = read_metadata(RunFolder(run).best)
+    if "source" in metadata:  # of another library: what it learned from is not told
+        return None
+    splits = metadata.get("splits", {})
     learned, chose = splits.get("train", "train"), splits.get("val", "val")
     if split == learned or {split, learned} <= {"train", "trainval"}:
         return f"the network learned from split {split}: on other pictures precision and recall are lower"

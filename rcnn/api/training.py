@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 DEFAULT_PRESET = "faster-rcnn-mobilenet-fpn"
 Weights = Path | str | None
 """A file; `none` for random weights; None for torchvision's."""
+_FILES = ("proposals", "backbone_weights", "start_from", "start_weights")
+"""What a run begins with beside its data and settings."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,17 @@ def prepare_training(
     format: Format | None = None,
     search_workers: int = 0,
     start_from: Path | str | None = None,
+    start_weights: Path | str | None = None,
 ) -> Prepared:
     """Read the data, build the network and make the run's folder. With `resume` what is not given is as before.
 
     Splits are `train` and `val` unless named; `val_split` may be `none`: then the newest weights are the best.
     `proposals`: a file of regions for methods that make none; without it `search_workers` processes search.
-    `start_from`: a run, or `torchvision:NAME`, whose weights, and head rows by class name, the network begins with.
+    `start_from`: a run, or `LIBRARY:NAME` (its file is `start_weights`); its weights and head rows by name are taken.
     """
     folder, where = RunFolder(Path(out)), choose_device(device)
     stored = stored_run(folder, resume, overwrite)
-    reading = _reading(stored, bad_boxes, format, proposals, backbone_weights, start_from) | _place(data)
+    reading = _reading(data, stored, bad_boxes, format, (proposals, backbone_weights, start_from, start_weights))
     config, pretrained = _settings(config, stored, folder, reading)
     dataset, splits, config = _dataset(data, config, folder, stored, reading, train_split, val_split)
     model, report, kept = _network(config, dataset.class_names, reading, stored is None, pretrained, where)
@@ -116,7 +119,8 @@ def train(
     `config` is the name of a preset or a whole configuration, over which single `settings` are laid by name
     (`{"training.epochs": 20}`, or `epochs` alone where that is unambiguous). The other options are those of
     `prepare_training`: `train_split`, `val_split`, `backbone_weights` (a file or "none"), `proposals` (a file),
-    `search_workers`, `start_from` (a run), `device`, `resume`, `overwrite`, `bad_boxes`, `format`, `listener`.
+    `search_workers`, `start_from` (a run), `start_weights` (a file), `device`, `resume`, `overwrite`, `bad_boxes`,
+    `format`, `listener`.
     Training to the end leaves the run in the folder `out`.
     Raises ConfigError, DataError or WeightsError for what is wrong in them, and KeyboardInterrupt, with the state
     saved, after Ctrl-C.
@@ -144,6 +148,11 @@ def _settings(
 ) -> tuple[Config, bool]:
     """The run's settings, with nothing left to be decided, and whether its backbone begins with pretrained weights."""
     weights, source = reading["backbone_weights"], reading["start_from"]
+    if reading["start_weights"] and not source:
+        raise ConfigError(
+            f"--weights {reading['start_weights']}: are those that --from LIBRARY:NAME begins with; give it too, or "
+            "--backbone-weights for a backbone alone"
+        )
     begun = preset(DEFAULT_PRESET) if stored is None else config_of(stored, folder.last)
     config = given or begun
     if source and stored is None:
@@ -189,12 +198,13 @@ def _network(
 
     A run that goes on does not begin: it brings its weights along. What became of each class of that run comes last.
     """
+    weights, begun = reading["backbone_weights"], reading["start_from"] if begins else None
+    source = read_source(begun, reading["start_weights"]) if begun else None  # first: its settings may be anything
     torch.manual_seed(config.training.seed)
-    weights, source = reading["backbone_weights"], reading["start_from"] if begins else None
     pretrained = pretrained and begins
     file = Path(weights) if weights and pretrained else None
     model, report = build.detector(config, len(class_names), file, pretrained)
-    kept = transfer(model, config, class_names, read_source(source)) if source else ()
+    kept = transfer(model, config, class_names, source) if source else ()
     if config.training.compile:
         compile_dense(model, device)
     return model, report, tuple(kept)
@@ -245,20 +255,18 @@ def _metadata(
 
 
 def _reading(
+    data: Data,
     stored: Mapping[str, Any] | None,
     bad_boxes: Policy | None,
     format: Format | None,
-    proposals: Path | str | None,
-    weights: Weights,
-    start_from: Path | str | None,
+    files: Sequence[Path | str | None],
 ) -> dict[str, Any]:
     """What a run begins with beside its settings: as told, or as when it began. None is the default of each."""
-    files = {"proposals": proposals, "backbone_weights": weights, "start_from": start_from}
     given = {"bad_boxes": bad_boxes, "format": format} | {
-        key: str(file) if file else None for key, file in files.items()
+        key: str(file) if file else None for key, file in zip(_FILES, files, strict=True)
     }
     begun = stored["reading"] if stored else {"bad_boxes": "fail"}
-    return {name: value or begun.get(name) for name, value in given.items()}
+    return {name: value or begun.get(name) for name, value in given.items()} | _place(data)
 
 
 def _place(data: Data) -> dict[str, Any]:

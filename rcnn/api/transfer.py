@@ -75,9 +75,12 @@ def begun_from(config: Config | None, start_from: Path | str, weights: Path | st
     return config.model_copy(update={"model": config.model.model_copy(update={"norm": there.model.norm})})
 
 
-def read_source(start_from: Path | str) -> Source:
-    """The network of a run, of one of its files or of another library, with the parameters that it was trained with."""
-    detector = as_trained(start_from, torch.device("cpu"))
+def read_source(start_from: Path | str, weights: Path | str | None = None) -> Source:
+    """The network of a run, of one of its files or of another library, with the parameters that it was trained with.
+
+    `weights`: the file of another library's.
+    """
+    detector = as_trained(start_from, torch.device("cpu"), weights=weights)
     return Source(str(start_from), source_config(start_from), detector.class_names, detector.model.state_dict())
 
 

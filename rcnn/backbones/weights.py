@@ -1,11 +1,13 @@
 """Pretrained weights for a backbone: from torchvision, or from a file; and what of them fitted."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from rcnn.backbones.channels import first_convolution, inflated
 from rcnn.backbones.networks import WEIGHTS
 from rcnn.backbones.timm_networks import PREFIX, timm_state
 from rcnn.errors import WeightsError, first_line
+from rcnn.model_files import describe, kind_of
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,34 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         raise WeightsError(f"{path}: no such file; pass a .pth or .safetensors file of weights")
     try:
         state = _read(path)
-    except Exception as error:
-        # Torch's own words tell how to unpickle what may be dangerous.
-        reason = "it is no table of tensors alone" if isinstance(error, UnpicklingError) else first_line(error)
-        raise WeightsError(f"{path}: cannot be read as weights ({reason}); pass another file") from error
+    except Exception as error:  # a broken pickle raises nearly anything
+        raise WeightsError(f"{path}: cannot be read as weights ({_reason(path, error)}); {_SAVE}") from error
     if isinstance(state, dict):
         state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path}: holds no table of tensors by name; pass a state dict")
-    return state
+        raise WeightsError(f"{path}: holds no table of tensors by name; {_SAVE}")
+    size = path.stat().st_size
+    if claiming := [str(name) for name, value in state.items() if not _is_held(value, size)]:
+        raise WeightsError(f"{path}: {claiming[0]} claims more numbers than the file holds; {_SAVE}")
+    return {str(name): value for name, value in state.items()}
+
+
+_SAVE = "pass a state dict alone, as torch.save(model.state_dict(), FILE) writes it"
+
+
+def _is_held(value: Tensor, size: int) -> bool:
+    """Whether a tensor's numbers can lie in a file of so many bytes: one may repeat a few without end."""
+    return value.layout is torch.strided and not value.is_meta and value.numel() * value.element_size() <= size
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why a file is not read. Torch's own words tell how to unpickle what may be dangerous: its find alone is told."""
+    if not isinstance(error, OSError) and kind_of(path) in ("empty", "text", "unknown"):
+        return describe(path)
+    if not isinstance(error, UnpicklingError):
+        return first_line(error)
+    named = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
+    return f"it names {named[1]}, and only tensors are admitted" if named else "it is no table of tensors alone"
 
 
 def download_state(network: str) -> Mapping[str, Tensor]:
@@ -119,11 +141,23 @@ def fetch(weights: WeightsEnum, name: str, instead: str) -> Mapping[str, Tensor]
 
 
 def _read(path: Path) -> object:
-    if path.suffix == ".safetensors":
+    kind = kind_of(path)
+    if path.suffix == ".safetensors" or kind == "safetensors":
         from safetensors.torch import load_file
 
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    if kind == "archive":
+        _refuse_compressed(path)
+    with warnings.catch_warnings():  # of pickles that torch did not write: they are refused or they are tensors
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Raise ValueError for an archive whose content is larger than it, which torch never writes."""
+    with ZipFile(path) as archive:
+        if any(member.compress_type != ZIP_STORED for member in archive.infolist()):
+            raise ValueError("its archive is compressed, as torch.save never does")
 
 
 _WRAPPERS = ("", "features.", "module.", "backbone.", "backbone.body.", "module.features.")

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from rcnn.api.compressing import POINTS, Truncated, refuse_folder
 from rcnn.api.compressing import compress as compress_run
+from rcnn.api.loading import is_of_others
 from rcnn.api.sweeping import sweep as sweep_run
 from rcnn.cli import options as o
 from rcnn.cli.tables import show_table
@@ -23,7 +24,7 @@ _console = Console(highlight=False, markup=False, emoji=False)
 
 
 def compress(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    run: o.RunArgument,
     out: Annotated[Path, typer.Option(help="Folder for the smaller run, or for what the sweep finds.")],
     svd: Annotated[
         str | None, typer.Option(metavar="LAYER=RANK,...", help="Truncate these layers: fc6=1024,fc7=256.")
@@ -39,24 +40,26 @@ def compress(
     proposals: Annotated[
         Path | None, typer.Option(help="With --sweep: regions, for methods that need them; else searched for.")
     ] = None,
+    weights: o.OthersWeights = None,
     batch: o.Together = 4,
     device: o.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="With --sweep: go on with an interrupted one.")] = False,
     overwrite: o.Overwrite = False,
 ) -> None:
-    """Make a run smaller by truncated SVD of its fully connected layers, or find out how small it may be.
+    """Make a run, or another library's model, smaller by truncated SVD of its fully connected layers.
 
     With --svd the result is a run like any other. With --sweep it is AP and milliseconds over ranks, drawn.
     """
     if svd is not None and resume:
         raise ConfigError("--resume: goes on with a sweep, and --svd needs none; leave it out")
     if svd is not None and data is None:
-        show(compress_run(run, parse_ranks(svd), out, overwrite))
+        show(compress_run(run, parse_ranks(svd), out, overwrite, weights))
         print(f"done: {out} holds the run; next: rcnn evaluate {out} DATA --split test")
     elif svd is None and data is not None:
-        keep = points_file(out, resume, overwrite, run)
-        found = sweep_run(run, data, split, points, tolerance, repeats, batch, device, proposals, _tell, keep, resume)
-        advise(found, knee(found.points, tolerance, by), tolerance, out)
+        keep = points_file(out, resume, overwrite, Path(run))
+        how = (points, tolerance, repeats, batch, device, proposals, _tell, keep, resume, weights)
+        found = sweep_run(run, data, split, *how)
+        advise(found, knee(found.points, tolerance, by), tolerance, out, weights)
         keep.unlink(missing_ok=True)
     else:
         raise ConfigError("--svd and --sweep: give one of them, like --svd fc6=1024,fc7=256 or --sweep DATA")
@@ -98,11 +101,11 @@ def show(layers: list[Truncated]) -> None:
     show_table(_console, ("layer", "size", "rank", "parameters", "now", "kept", "energy kept"), rows)
 
 
-def advise(found: Sweep, chosen: SweepPoint, tolerance: float, out: Path) -> None:
+def advise(found: Sweep, chosen: SweepPoint, tolerance: float, out: Path, weights: Path | None = None) -> None:
     """Write `sweep.json` and `sweep.png`, and say which ranks to take."""
     show_sweep(found.points, chosen)
     print(f"times: least of {found.repeats}, {counted(found.regions, 'region')}, {found.machine}")
-    command = shlex.join(["rcnn", "compress", found.run, "--svd", chosen.svd, "--out", f"{found.run}-svd"])
+    command = command_for(found.run, chosen, weights)
     advice = {"tolerance": tolerance, "knee": chosen.to_json(), "command": None if chosen.path == FULL else command}
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "sweep.json", json.dumps(found.to_json() | advice, indent=2) + "\n")
@@ -112,6 +115,13 @@ def advise(found: Sweep, chosen: SweepPoint, tolerance: float, out: Path) -> Non
         print(f"no ranks that were tried cost less and lose at most {tolerance:g} points of AP50")
     else:
         print(f"the knee: {command}")
+
+
+def command_for(run: str, chosen: SweepPoint, weights: Path | None) -> str:
+    """What makes the run of a point; of another library's model into a folder of its own name."""
+    out = run.rpartition("/")[2].rpartition(":")[2] if is_of_others(run) else run
+    given = ["--weights", str(weights)] if weights else []
+    return shlex.join(["rcnn", "compress", run, *given, "--svd", chosen.svd, "--out", f"{out}-svd"])
 
 
 def show_sweep(points: Sequence[SweepPoint], chosen: SweepPoint) -> None:

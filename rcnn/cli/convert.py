@@ -1,27 +1,37 @@
 """`rcnn convert`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from rcnn.api.converting import to_torchvision
+from rcnn.api.saving import save
 from rcnn.cli import options as o
+from rcnn.report.words import counted
 
 
 def convert(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
-    out: Annotated[Path, typer.Option(help="The file to write, NAME.pth.")],
-    to: Annotated[Literal["torchvision"], typer.Option(help="The library that shall read it.")] = "torchvision",
+    run: o.RunArgument,
+    out: Annotated[Path, typer.Option(help="The file to write, NAME.pth; with --to run a folder.")],
+    to: Annotated[
+        Literal["torchvision", "run"], typer.Option(help="What shall read it: that library, or this one.")
+    ] = "torchvision",
+    weights: o.OthersWeights = None,
     overwrite: o.Overwrite = False,
 ) -> None:
-    """Write a run's weights as a state dict that another library's model loads.
+    """Write a run's weights as a state dict that another library's model loads, or such a model as a run.
 
-    Both networks are run and held against each other first; what builds the other one is printed.
+    On the way out both networks are run and held against each other first; what builds the other one is printed.
     """
-    done = to_torchvision(run, out, overwrite)
+    if to == "run":
+        whole = save(run, out, weights, overwrite)
+        print(f"done: {out} holds the run, of {counted(len(whole.detector.class_names), 'class', 'classes')}")
+        return print(f"next: rcnn evaluate {shlex.quote(str(out))} DATA")
+    done = to_torchvision(run, out, overwrite, weights)
     nearness = ", ".join(f"{part} to {difference:.0e}" for part, difference in done.differences.items())
     print(f"the same on random input: {nearness}\n")
     print("import torch, torchvision\nfrom torchvision.models.detection.anchor_utils import AnchorGenerator\n")
     print(done.code.replace("FILE", repr(str(out))))
-    print(f"\ndone: {out} holds the weights")
+    return print(f"\ndone: {out} holds the weights")

@@ -35,6 +35,9 @@ TrainingBadBoxes = Annotated[
 ]
 DataFormat = Annotated[Format | None, typer.Option("--format", help="Of the data; else recognised.")]
 WhichWeights = Annotated[str, typer.Option(help="best, last, or for torchvision:NAME and detectron2:NAME a file.")]
+OthersWeights = Annotated[
+    Path | None, typer.Option("--weights", metavar="FILE", help="Of torchvision:NAME or detectron2:NAME.")
+]
 Together = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
 
 PresetName = Annotated[
@@ -53,6 +56,10 @@ BackboneWeights = Annotated[str | None, typer.Option(help="A file, or none; else
 StartFrom = Annotated[
     str | None,
     typer.Option("--from", metavar="RUN", help="Begin with a run's weights and settings; torchvision:NAME serves too."),
+]
+StartWeights = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="FILE", help="With --from torchvision:NAME or detectron2:NAME: its weights."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, with its own settings.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run of the same name.")]

@@ -47,7 +47,7 @@ def report(
     place = data or data_of(run)
     seen = Config.model_validate(metadata["config"]).input
     if data is None:
-        data_format = data_format or metadata["reading"].get("format")
+        data_format = data_format or metadata.get("reading", {}).get("format")
     dataset = with_splits_of(
         RunFolder(run), api.read_data(place, bad_boxes, data_format, seen.max_pixels, seen.channels)
     )

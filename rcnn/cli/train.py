@@ -28,6 +28,7 @@ def train(
     val_split: o.ValSplit = None,
     backbone_weights: o.BackboneWeights = None,
     start_from: o.StartFrom = None,
+    weights: o.StartWeights = None,
     scheme: o.Scheme = None,
     proposals: o.ProposalsFile = None,
     bad_boxes: o.TrainingBadBoxes = None,
@@ -38,17 +39,14 @@ def train(
     config_file: o.ConfigFile = None,
     sets: o.Sets = None,
 ) -> int:
-    """Train a detector on a data set.
-
-    Leaves a folder with the best and the newest weights, the settings, and the metrics of each epoch.
-    """
+    """Train a detector on a data set: a folder with the best and newest weights, settings, and metrics by epoch."""
     out = out or Path("runs") / (data.stem if data.suffix else data.resolve().name)
     begun = resume and not preset_name  # the same command with --resume behind it serves, and so does --resume alone
     base = api.stored_config(out) if begun else _base(preset_name, start_from)
     options = training_options(epochs, batch, lr, precision, seed, workers, compile, scheme) | size_options(size)
     config = override(base, config_file, sets or (), options, OPTIONS)
     prepare = {"train_split": train_split, "val_split": val_split, "backbone_weights": backbone_weights}
-    regions = {"proposals": proposals, "search_workers": o.cores(), "start_from": start_from}
+    regions = {"proposals": proposals, "search_workers": o.cores(), "start_from": start_from, "start_weights": weights}
     checks = {"bad_boxes": bad_boxes, "format": data_format, "resume": resume, "overwrite": overwrite}
     return run(data, out, config, not no_report, device=device, **prepare, **regions, **checks)
 

@@ -11,12 +11,13 @@ from rcnn import build
 from rcnn.backbones import fold_frozen_norm
 from rcnn.backbones.classifier import by_cell
 from rcnn.backbones.weights import read_state
-from rcnn.compat.fitting import Rename, load_exactly, renamed_by
+from rcnn.compat.fitting import Rename, load_exactly, read_from, renamed_by
 from rcnn.compat.pickled import read_arrays
 from rcnn.config import Config, DetectionSettings, HeadSettings, InputSettings, ModelSettings, RPNSettings
 from rcnn.errors import WeightsError
 from rcnn.inference.predictor import Detector
 from rcnn.methods import Method
+from rcnn.model_files import kind_of
 
 _COLOUR = (123.675 / 255, 116.28 / 255, 103.53 / 255)
 """What is subtracted from red, green and blue; levels stay between 0 and 255, for the networks came from Caffe."""
@@ -66,7 +67,9 @@ def load_detectron2(name: str, weights: Path | str | None, device: torch.device,
             f"{PREFIX}{name}: is never downloaded; pass its model_final_....pkl with --weights FILE "
             "(in Python weights=FILE)"
         )
-    model, class_names = from_state(name, _read(Path(weights)))
+    state = _read(Path(weights))
+    with read_from(weights, name):
+        model, class_names = from_state(name, state)
     numbers = _coco_numbers() if len(class_names) == len(_coco_numbers()) else {}
     return Detector(
         model, build.preprocess(config.input), class_names, device, bf16, config.input.max_pixels, category_ids=numbers
@@ -150,7 +153,7 @@ _RENAMES: tuple[Rename, ...] = (
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
-    if path.suffix == ".pkl":
+    if path.suffix == ".pkl" and not (path.is_file() and kind_of(path) == "archive"):
         return {name: torch.from_numpy(array.copy()) for name, array in read_arrays(path).items()}
     return read_state(path)
 

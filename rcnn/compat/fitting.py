@@ -1,11 +1,13 @@
 """Weights of other libraries, once renamed, in this library's networks: all of them, or none."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 from torch import Tensor, nn
 
-from rcnn.errors import WeightsError
+from rcnn.errors import WeightsError, first_line
 
 Rename = tuple[str, str | Callable[[re.Match[str]], str]]
 """A pattern, and what stands in its place."""
@@ -34,3 +36,19 @@ def load_exactly(model: nn.Module, name: str, renamed: Mapping[str, Tensor]) -> 
             "pass the state dict of that model"
         )
     model.load_state_dict(renamed, strict=False)
+
+
+@contextmanager
+def read_from(file: Path | str | None, name: str) -> Iterator[None]:
+    """What is wrong with the weights of the model `name` is told with the file that they came from, where there is one.
+
+    Tensors that a file gives other sides than the network's fail anywhere on their way into it.
+    """
+    try:
+        yield
+    except WeightsError as error:
+        raise WeightsError(f"{file}: {error}" if file else str(error)) from error
+    except (RuntimeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{file or name}: the weights do not fit {name} ({first_line(error)}); pass the state dict of that model"
+        ) from error

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rcnn.errors import WeightsError, first_line
+from rcnn.model_files import describe, kind_of
 
 _ADMITTED = {
     ("numpy", "ndarray"),
@@ -40,11 +41,16 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as stream:
             content = _Arrays(stream, encoding="latin1").load()
     except Exception as error:  # a broken pickle raises nearly anything
-        raise WeightsError(f"{path}: cannot be read as arrays ({first_line(error)}); pass another file") from error
+        told = isinstance(error, OSError) or kind_of(path) == "pickle"
+        reason = first_line(error) if told else describe(path)
+        raise WeightsError(f"{path}: cannot be read as arrays ({reason}); pass a file of detectron2's zoo") from error
     table = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(table, dict):
         raise WeightsError(f"{path}: holds no table of arrays by name; pass a file of detectron2's model zoo")
     arrays = {str(name): value for name, value in table.items() if isinstance(value, np.ndarray)}
     if not arrays or any(value.dtype.hasobject for value in arrays.values()):
         raise WeightsError(f"{path}: holds no plain arrays by name; pass a file of detectron2's model zoo")
+    held = {id(value): value.nbytes for value in arrays.values()}
+    if sum(held.values()) > path.stat().st_size:  # an array may be made without any content
+        raise WeightsError(f"{path}: its arrays claim more numbers than it holds; pass a file of detectron2's zoo")
     return arrays

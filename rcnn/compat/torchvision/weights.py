@@ -12,7 +12,7 @@ from rcnn import build
 from rcnn.backbones import fold_frozen_norm
 from rcnn.backbones.classifier import by_cell
 from rcnn.backbones.weights import fetch, read_state
-from rcnn.compat.fitting import load_exactly
+from rcnn.compat.fitting import load_exactly, read_from
 from rcnn.config import Config, DetectionSettings, HeadSettings, InputSettings, ModelSettings, RPNSettings
 from rcnn.errors import WeightsError
 from rcnn.inference.predictor import Detector
@@ -65,7 +65,8 @@ WEIGHTS = {
 def load_torchvision(name: str, weights: Path | str | None, device: torch.device, bf16: bool = False) -> Detector:
     """Torchvision's model of that name, with its COCO weights or the state dict in the file `weights`."""
     config, state = config_named(name), _state(name, weights)
-    model, class_names = from_state(name, state)
+    with read_from(weights, name):
+        model, class_names = from_state(name, state)
     return Detector(model, build.preprocess(config.input), class_names, device, bf16, config.input.max_pixels)
 
 
