@@ -1,2 +1,0 @@
-FORMAT_VERSION = 1
-METADATA = "rcnn"
