@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (
-    "errors",
+    "errors runtime",
     "structures boxes sample compiled",
     "ops anchors losses data evaluation distributed runs",
     "backbones proposals heads matching postprocess",
