@@ -168,10 +168,11 @@ class Engine:
     """A graph that is ready to run: `metadata` is what its file says of it, `input` what it takes."""
 
     def __init__(self, path: Path, metadata: Mapping[str, Any], inputs: set[str], infer: Infer) -> None:
-        self.path, self.metadata, self._infer = path, metadata, infer
+        self.path, self.metadata, self.inputs, self._infer = path, metadata, inputs, infer
         self.input = Input(**{field.name: metadata["input"][field.name] for field in fields(Input)})
         names = {"images"} if self.input.kind == "picture" else {"images", "sizes", "original_sizes"}
-        if names | ({"proposals", "proposals_valid"} if metadata["proposals"] else set()) != inputs:
+        names |= {"proposals", "proposals_valid"} if metadata["proposals"] else set()
+        if inputs - names or (names & {"images", "original_sizes"}) - inputs:  # some graphs make no use of the others
             raise ModelFileError(f"{path}: it takes {', '.join(sorted(inputs))}, as no detector does; export it again")
 
     def run(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
@@ -179,6 +180,7 @@ class Engine:
 
         A graph of a fixed batch runs as often as need be; in places that stay empty stands the last picture again.
         """
+        arrays = {name: array for name, array in arrays.items() if name in self.inputs}
         batch, count = self.metadata["batch"], len(arrays["images"])
         if batch is None or self.input.kind == "picture":
             return self._infer(arrays)
@@ -242,6 +244,9 @@ def _onnxruntime(library: Any, path: Path, threads: int | None, precision: str |
 
 
 def _openvino(library: Any, path: Path, threads: int | None, precision: str | None) -> Engine:
+    with path.open("rb") as file:
+        if b"<net" not in file.read(1000):  # OpenVINO would try whether it is any other format
+            raise ModelFileError(f"{path}: no model of OpenVINO; give a file that rcnn export wrote")
     core = library.Core()
     model = core.read_model(path)
     metadata = described(path, model.get_rt_info("rcnn").astype(str) if model.has_rt_info("rcnn") else None)
