@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (
-    "errors",
-    "structures boxes sample compiled runtime model_files",
+    "errors runtime",
+    "structures boxes sample compiled model_files",
     "ops anchors losses data evaluation distributed runs agreement",
     "backbones proposals heads matching postprocess",
     "methods",

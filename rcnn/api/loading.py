@@ -14,6 +14,7 @@ from rcnn.compat.detectron2 import load_detectron2
 from rcnn.compat.torchvision import load_torchvision
 from rcnn.config import Config
 from rcnn.errors import ConfigError, WeightsError, first_line
+from rcnn.inference.exported import ExportedDetector, is_exported, load_exported
 from rcnn.inference.predictor import Detector
 from rcnn.methods import FasterRCNN, Method
 from rcnn.runs import RunFolder, read_metadata, read_tensors
@@ -58,14 +59,16 @@ def load(
     precision: Precision = "fp32",
     compile: bool = False,
 ) -> Detector:
-    """A detector from the folder of a run, one of its files, `torchvision:NAME` or `detectron2:NAME` (with its
-    `weights` in a file).
+    """A detector from the folder of a run, one of its files, a file that `rcnn export` wrote, `torchvision:NAME` or
+    `detectron2:NAME` (with its `weights` in a file).
 
     `compile` has torch.compile make machine code of its dense layers, once for each canvas and number of pictures:
     that takes up to minutes, and is worth it for many pictures. Raises ConfigError for a model that lays each picture
     on a canvas of its own (`input.bucket`). Frozen norms are multiplied into the weights: to change a network and
     store it, read it by `rcnn.api.loading.as_trained`.
     """
+    if is_exported(source):
+        return _exported(source, device, which, precision, compile)
     where = choose_device(device)
     detector = as_trained(source, where, which, weights, uses_bf16(precision, where))
     if compile:
@@ -73,6 +76,23 @@ def load(
             raise ConfigError(f"--compile: {build.MANY_CANVASES}")
         detector.compile()
     return detector.settled()
+
+
+def _exported(source: Path | str, device: str, which: Which, precision: Precision, compile: bool) -> ExportedDetector:
+    """A detector on an exported file; raises ConfigError for what only a run can do."""
+    if compile:
+        raise ConfigError(f"--compile: {source} is compiled by its engine; leave it out")
+    if which != "best":
+        raise ConfigError(f"--weights {which}: {source} holds one set of weights; leave it out, or give the run")
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"--device {device}: {source} computes on the processor; leave it out, or give the run")
+    return load_exported(source, "bf16" if precision == "bf16" else None)
+
+
+def refuse_exported(source: Path | str) -> None:
+    """Raise ConfigError for a file of `rcnn export`, where a network with its weights is needed."""
+    if is_exported(source):
+        raise ConfigError(f"{source}: an exported file only detects; give the folder of the run that it came from")
 
 
 def as_trained(
@@ -86,6 +106,7 @@ def as_trained(
     library, _, name = str(source).partition(":")
     if library in OTHERS:
         return OTHERS[library](name, weights, where, bf16)
+    refuse_exported(source)
     if weights is not None:
         raise ConfigError(f"weights={weights}: {source} is a run, which has its own; leave them out (--weights FILE)")
     path = Path(source)
@@ -135,6 +156,8 @@ def limit_proposals(detector: Detector, most: int) -> None:
         detector.proposer = replace(detector.proposer, most=most)
         return
     model = detector.model
+    if isinstance(detector, ExportedDetector):
+        raise ConfigError(f"--max-proposals: {detector.path} looks at as many as it was exported with; give the run")
     assert isinstance(model, FasterRCNN)
     entering = model.limits.before * model.rpn.anchors.levels
     if most > entering:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from rcnn.evaluation.matches import Matches, match
 from rcnn.evaluation.scenes import make_scenes
 from rcnn.evaluation.side_by_side import SideBySide, side_by_side
 from rcnn.inference.predictor import SHOWN, Detector
+from rcnn.methods import Method
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Study:
     thresholds: tuple[Threshold, ...] | None = None
     analysis: Analysis | None = None
     blame: StageBlame | None = None
-    """Where the missed objects were lost; None without a detector at hand."""
+    """Where the missed objects were lost; None without a detector at hand that shows its stages."""
     doubts: tuple[str, ...] = ()
     """What may be wrong where next to nothing is hit."""
 
@@ -98,9 +99,13 @@ def study(
         goal=asked.goal,
         thresholds=choose_thresholds(predicted, asked.goal) if asked.goal else None,
         analysis=analyse(samples, found, names, asked.score) if asked.analysis else None,
-        blame=_blame(detector, predicted, asked.score) if asked.analysis and detector else None,
+        blame=_blame(detector, predicted, asked.score) if asked.analysis and _shows_stages(detector) else None,
         doubts=doubts(samples, found, names, lambda sample: picture_size(sample.picture)),
     )
+
+
+def _shows_stages(detector: Detector | None) -> TypeGuard[Detector]:
+    return detector is not None and isinstance(detector.model, Method)
 
 
 def _matches(predicted: Predicted, protocol: Protocol) -> Matches:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from rcnn.api.loading import as_trained, config_of
+from rcnn.api.loading import as_trained, config_of, refuse_exported
 from rcnn.compat import detectron2, torchvision
 from rcnn.config import Config
 from rcnn.errors import ConfigError
@@ -57,6 +57,7 @@ def source_config(start_from: Path | str) -> Config:
     library, _, name = str(start_from).partition(":")
     if library in _OTHERS:
         return _OTHERS[library](name)
+    refuse_exported(start_from)
     path = Path(start_from)
     path = RunFolder(path).best if path.is_dir() else path
     return config_of(read_metadata(path), path)

@@ -59,6 +59,8 @@ def evaluate(
     reading = {"bad_boxes": bad_boxes, "format": data_format}
     result = measure(run, data, split, how, asked, reading, predictions, against, save_predictions)
     show_study(result, protocol, str(run or predictions), against)
+    if analyse and run and result.blame is None:
+        note("an exported file shows no stages; where it lost the missed objects, the run that it came from can tell")
     keep(result, run)
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)

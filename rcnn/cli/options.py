@@ -14,7 +14,8 @@ DataArgument = Annotated[
     Path, typer.Argument(metavar="DATA", help="A folder in VOC, COCO, YOLO or CSV form, or a file of one.")
 ]
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="The folder of a run, torchvision:NAME or detectron2:NAME.")
+    str,
+    typer.Argument(metavar="RUN", help="The folder of a run, an exported file, torchvision:NAME or detectron2:NAME."),
 ]
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
