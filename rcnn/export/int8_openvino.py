@@ -1,0 +1,85 @@
+"""An OpenVINO detector in 8 bits, by nncf: calibrated once, then with any of its parts back in floating point."""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import redirect_stdout
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Shaped
+
+from rcnn.errors import ConfigError, WeightsError, first_line
+from rcnn.export.layers import PREDICTORS, groups, nodes_of, others
+from rcnn.export.openvino import layer_name, to_openvino
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from openvino import Model, Node
+
+Feed = Mapping[str, Shaped[np.ndarray, "..."]]
+"""The inputs of an exported detector by name: one batch."""
+
+
+class OpenVINOInt8:
+    """Weights of 8 bits a channel, activations of 8 bits, in the layers alone; boxes and scores stay as they are.
+
+    `feeds` are calibrated on; `always` are parts that no one shall put into 8 bits. Raises ConfigError where there are
+    no feeds or no layers, WeightsError where nncf fails.
+    """
+
+    def __init__(self, model: "ModelProto", feeds: Iterable[Feed], always: Collection[str] = PREDICTORS) -> None:
+        self._groups = groups(model)
+        self.parts = tuple(part for part in self._groups if part not in always)
+        self.floating = to_openvino(model)
+        layers = nodes_of(self._groups, self.parts)
+        self._whole = _quantised(self.floating, list(feeds), set(others(model, layers)), set(layers))
+        self._originals = {node.get_friendly_name(): node for node in self.floating.get_ops()}
+
+    def quantised(self, kept: Collection[str] = ()) -> "Model":
+        """The detector in 8 bits but for the parts `kept`."""
+        nodes = set(nodes_of(self._groups, kept))
+        model = self._whole.clone()
+        for node in model.get_ops():
+            if layer_name(node.get_friendly_name()) in nodes:
+                _restore(node, self._originals[node.get_friendly_name()])
+        model.validate_nodes_and_infer_types()
+        return model
+
+
+def _quantised(model: "Model", feeds: list[Feed], floating: set[str], layers: set[str]) -> "Model":
+    import nncf
+
+    if not feeds:
+        raise ConfigError("--int8: no pictures to calibrate on; the training split has none")
+    names = [node.get_friendly_name() for node in model.get_ops() if _is_work(node)]
+    ignored = [name for name in names if layer_name(name) in floating or layer_name(name) not in layers]
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(StringIO()):  # its progress bars
+            return nncf.quantize(
+                model,
+                nncf.Dataset(feeds),
+                preset=nncf.QuantizationPreset.MIXED,  # maps after ReLU are not symmetric about 0
+                subset_size=len(feeds),
+                ignored_scope=nncf.IgnoredScope(names=ignored, validate=False),
+            )
+    except (RuntimeError, nncf.ValidationError) as error:
+        raise WeightsError(f"nncf cannot quantise the detector: {first_line(error)}") from error
+
+
+def _is_work(node: "Node") -> bool:
+    return node.get_type_name() not in ("Constant", "Parameter", "Result")
+
+
+def _restore(node: "Node", original: "Node") -> None:
+    """Give a node its inputs of before: values that are not rounded, and weights and biases as they were."""
+    from openvino import op
+
+    for place, before in enumerate(original.inputs()):
+        source = node.input_value(place).get_node()
+        constant = before.get_source_output().get_node()
+        if source.get_type_name() == "FakeQuantize":
+            node.input(place).replace_source_output(source.input_value(0))
+        elif constant.get_type_name() == "Constant":
+            node.input(place).replace_source_output(op.Constant(np.array(constant.data)).output(0))
