@@ -1,25 +1,253 @@
 """From a run to a file for another engine, which is written only after it has proved to answer alike."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
 
-from rcnn.api.loading import load_named
-from rcnn.data.picture import resolve
-from rcnn.data.raw import Size
+from rcnn.api.export_data import Scorer, Seen, original_cases
+from rcnn.api.saving import Whole, read_whole
 from rcnn.errors import ConfigError
-from rcnn.export.canvases import Arrays, laid_out
-from rcnn.export.contract import TOLERANCES, Nearness, Run, cases_of, hold, without_extent
+from rcnn.export.contract import TOLERANCES, Case, Nearness, Run, cases_of, hold, single_cases
 from rcnn.export.engines import as_tensors, run_program, seconds_each
 from rcnn.export.graph import Graph, with_limits
-from rcnn.export.metadata import Precision
-from rcnn.export.pictures import made_up
+from rcnn.export.metadata import Precision, put_onnx_metadata
 from rcnn.export.program import Room, export_program
-from rcnn.inference.predictor import Detector
-from rcnn.methods import FasterRCNN
-from rcnn.sample import Picture
+from rcnn.export.sensitivity import BOUND, Kept, keep_sensitive
+from rcnn.methods import RCNN
+from rcnn.runtime import FORMAT_VERSION
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from torch.export import ExportedProgram
+
+FormatName = Literal["onnx", "openvino", "torch"]
+Kind = Literal["uint8", "normalised", "picture"]
+SUFFIXES: Mapping[FormatName, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+PACKAGES: Mapping[FormatName, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+    "torch": (),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What kind of file is wanted. `batch` None is any number of pictures; limits that are None are the run's."""
+
+    format: FormatName = "onnx"
+    kind: Kind = "uint8"
+    batch: int | None = None
+    precision: Precision = "fp32"
+    score: float | None = None
+    nms: float | None = None
+    detections: int | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how near it comes to the original."""
+
+    path: Path
+    nearness: Nearness
+    cases: tuple[str, ...]
+    seconds: Mapping[str, float]
+    """A picture, in the original and in the exported file."""
+    kept: Kept[Any] | None = None
+    """With pictures to evaluate on: AP in points of both precisions, and what stayed in floating point."""
+
+
+def export(
+    run: Path | str,
+    out: Path | str,
+    plan: Plan = Plan(),
+    *,
+    weights: Path | str | None = None,
+    pictures: Sequence[Path] = (),
+    calibration: Path | str | None = None,
+    evaluation: Path | str | None = None,
+    evaluation_split: str = "val",
+    points: float = BOUND,
+    overwrite: bool = False,
+    tell: Callable[[str], object] = lambda line: None,
+) -> Exported:
+    """Write the detector of a run, or of `LIBRARY:NAME`, as a file for ONNX Runtime, OpenVINO or torch.
+
+    `pictures` are looked at by both, the original and the file, before it is written; without, made-up ones are. int8
+    is calibrated on the training pictures of the data set `calibration`; with the data set `evaluation`, layers stay in
+    floating point until at most `points` of AP are lost there. Raises ConfigError for what does not go together, and
+    DisagreementError where the file would not answer alike; nothing is then written.
+    """
+    path = Path(out)
+    refuse(plan, path, calibration, evaluation, overwrite)
+    whole = read_whole(run, torch.device("cpu"), weights)
+    whole = replace(whole, detector=whole.detector.settled())
+    with_limits(whole.detector.model, plan.score, plan.nms, plan.detections)  # type: ignore[arg-type]
+    work = _Work(whole, plan, Seen(whole.detector, plan.kind), pictures, tell)
+    if plan.format == "torch":
+        return work.as_program(path)
+    return work.as_model(path, calibration, evaluation, evaluation_split, points)
+
+
+def refuse(
+    plan: Plan, path: Path, calibration: Path | str | None, evaluation: Path | str | None, overwrite: bool
+) -> None:
+    """Raise ConfigError for what does not go together, before anything is loaded."""
+    suffix, packages = SUFFIXES[plan.format], PACKAGES[plan.format]
+    if path.suffix != suffix:
+        raise ConfigError(f"--out {path}: files of --format {plan.format} end in {suffix}; give such a name")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {path}: there is no folder {path.parent}; make it, or give another name")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"--out {path}: exists; pass --overwrite to replace it")
+    needed = (*packages, "nncf") if plan.precision == "int8" and plan.format == "openvino" else packages
+    if missing := [name for name in needed if find_spec(name) is None]:
+        raise ConfigError(f"--format {plan.format}: needs {', '.join(missing)}; pip install 'rcnn[export]'")
+    if plan.format == "torch" and plan.precision in ("fp16", "int8"):
+        raise ConfigError(f"--format torch: has no {plan.precision}; leave it out, pass --bf16, or --format openvino")
+    if plan.format == "onnx" and plan.precision == "bf16":
+        from rcnn.export.half_onnx import refuse_bf16
+
+        refuse_bf16()
+    if (plan.precision == "int8") != (calibration is not None):
+        raise ConfigError("--int8 DATA: gives the pictures that 8 bits are calibrated on; pass both or none")
+    if evaluation is not None and calibration is None:
+        raise ConfigError("--eval DATA: says what 8 bits cost; pass --int8 DATA too, or use rcnn evaluate on the file")
+    if plan.kind == "picture" and (plan.batch not in (None, 1) or plan.format == "torch"):
+        raise ConfigError("--with-resize: takes one picture at a time, in ONNX and OpenVINO; leave out --batch or it")
+
+
+@dataclass
+class _Work:
+    """A detector on its way to a file."""
+
+    whole: Whole
+    plan: Plan
+    seen: Seen
+    pictures: Sequence[Path]
+    tell: Callable[[str], object]
+
+    def __post_init__(self) -> None:
+        detector = self.whole.detector
+        if isinstance(detector.model, RCNN):
+            raise ConfigError(
+                "R-CNN: sends thousands of crops through its network one by one, and no graph of fixed shape holds them; "
+                "export a Fast or Faster R-CNN"
+            )
+        if detector.proposer is not None and self.plan.kind == "picture":
+            raise ConfigError("--with-resize: this method needs regions from outside, in pixels of the canvas")
+        self.canvases = self.seen.canvases(self.pictures)
+        self.graph = self._graph(with_stages=True)
+
+    def as_program(self, path: Path) -> Exported:
+        """A program of torch.export."""
+        from rcnn.export.torch_program import write_program
+
+        cases = cases_of(self.canvases, self.plan.batch)
+        nearness = self._held(run_program(self._program(self.graph)), cases)
+        program = self._program(self._graph(with_stages=False))
+        write_program(program, path, self._metadata())
+        return Exported(path, nearness, _names(cases), self._seconds(run_program(program), cases[0]))
+
+    def as_model(
+        self, path: Path, calibration: Path | str | None, evaluation: Path | str | None, split: str, points: float
+    ) -> Exported:
+        """A file for an engine, by way of ONNX."""
+        from rcnn.export.formats import ENGINE_FORMATS
+
+        form, metadata = ENGINE_FORMATS[self.plan.format], self._metadata()
+        onnx, kept = self._onnx(), None
+        if calibration is None:
+            made = (form.half if self.plan.precision == "fp16" else form.convert)(onnx)
+        else:
+            self.tell("calibrating 8 bits")
+            quantiser = form.quantiser(onnx, self.seen.feeds(calibration, self.plan.batch))
+            made = quantiser.quantised()
+            if evaluation is not None:
+                scorer = Scorer(self.whole.detector, form, metadata, evaluation, split)
+                full = scorer(form.convert(onnx))
+                kept = keep_sensitive(quantiser.parts, quantiser.quantised, scorer, full, points)
+                made = kept.model
+        cases = self._cases()
+        nearness = self._held(form.run(made, self.plan.precision), cases)
+        finished = form.finished(made)
+        form.write(finished, path, metadata, self.plan.precision == "fp16")
+        seconds = self._seconds(form.run(finished, self.plan.precision), cases[0])
+        return Exported(path, nearness, _names(cases), seconds, kept)
+
+    def _cases(self) -> list[Case]:
+        if self.plan.kind != "picture":
+            return cases_of(self.canvases, self.plan.batch)
+        own, given = original_cases(self.seen, self.pictures)
+        return single_cases(own, given)
+
+    def _onnx(self) -> "ModelProto":
+        from rcnn.export.onnx import to_onnx
+        from rcnn.export.resizing import with_resize
+
+        model = to_onnx(self._program(self.graph))
+        if self.plan.kind == "picture":
+            model = with_resize(model, self.whole.detector.preprocess)
+        put_onnx_metadata(model, self._metadata())
+        return model
+
+    def _program(self, graph: Graph) -> "ExportedProgram":
+        self.tell("tracing the network for any batch and canvas")
+        batch = 1 if self.plan.kind == "picture" else self.plan.batch
+        example = {name: array[: batch or 2] for name, array in self.canvases[0].items()}
+        step = 1 if self.whole.detector.preprocess.bucket == "exact" else 32
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.plan.precision == "bf16" and self.plan.format == "torch"):
+            return export_program(graph, as_tensors(example), Room(batch, step))
+
+    def _graph(self, with_stages: bool) -> Graph:
+        detector, normalised = self.whole.detector, self.plan.kind != "uint8"
+        most = detector.proposer.most if detector.proposer else None
+        return Graph(detector.model, detector.preprocess, normalised, with_stages, most).eval()  # type: ignore[arg-type]
+
+    def _held(self, run: Run, cases: Sequence[Case]) -> Nearness:
+        self.tell(f"comparing stage by stage: {', '.join(_names(cases))}")
+        return hold(self.graph, run, cases, TOLERANCES[self.plan.precision])
+
+    @torch.inference_mode()
+    def _seconds(self, run: Run, case: Case) -> dict[str, float]:
+        own, pictures = as_tensors(case.own), len(case.own["images"])
+        times = seconds_each({"original": lambda: self.graph(**own), "exported": lambda: run(case.given)})
+        return {name: seconds / pictures for name, seconds in times.items()}
+
+    def _metadata(self) -> dict[str, Any]:
+        """What the file says of itself; `rcnn.runtime` reads it."""
+        detector, plan = self.whole.detector, self.plan
+        seen, model = detector.preprocess, detector.model
+        proposer = detector.proposer
+        return {
+            "format_version": FORMAT_VERSION,
+            "method": self.whole.config.model.method,
+            "class_names": list(detector.class_names),
+            "category_ids": detector.category_ids,
+            "thresholds": detector.thresholds,
+            "input": {
+                "kind": plan.kind,
+                "short": seen.short,
+                "long": seen.long,
+                "bucket": seen.bucket,
+                "resize": seen.resize,
+                "channels": seen.channels,
+                "mean": list(seen.mean),
+                "std": list(seen.std),
+                "range": seen.limits,
+                "max_pixels": detector.max_pixels,
+            },
+            "batch": 1 if plan.kind == "picture" else plan.batch,
+            "detections": model.postprocess.detections,  # type: ignore[union-attr]
+            "score": model.postprocess.score,  # type: ignore[union-attr]
+            "proposals": {"mode": proposer.mode, "most": proposer.most} if proposer else None,
+            "precision": plan.precision,
+            "config": self.whole.config.model_dump(mode="json"),
+        }
+
+
+def _names(cases: Sequence[Case]) -> tuple[str, ...]:
+    return tuple(case.name for case in cases)

@@ -38,6 +38,7 @@ COMMANDS = {
     "serve": Entry("rcnn.cli.serve:serve", "Answer pictures over HTTP, with a page to try it."),
     "compare": Entry("rcnn.cli.compare:compare", "Train and measure the methods side by side, beside the papers."),
     "compress": Entry("rcnn.cli.compress:compress", "Make a run smaller by truncated SVD."),
+    "export": Entry("rcnn.cli.export:export_run", "Write a detector for ONNX Runtime, OpenVINO or torch."),
     "convert": Entry("rcnn.cli.convert:convert", "Write a run's weights for torchvision."),
     "convert-data": Entry("rcnn.cli.convert_data:convert_data", "Write a data set, or predictions, in another format."),
     "propose": Entry("rcnn.cli.propose:propose", "Make proposals for a data set, or plot what they cover."),

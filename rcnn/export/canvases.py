@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 
 from rcnn.data.preprocess import Preprocess
-from rcnn.data.raw import Size
 from rcnn.structures import Batch
 
 Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
@@ -31,10 +29,11 @@ def arrays_of(batch: Batch, normalised: bool) -> dict[str, Shaped[np.ndarray, ".
     return {name: np.ascontiguousarray(values.numpy()) for name, values in arrays.items()}
 
 
-def laid_out(
-    preprocess: Preprocess, pictures: Sequence[Shaped[np.ndarray, "_ _ C"]], canvas: Size, normalised: bool
-) -> dict[str, Any]:
-    """Pictures that share a canvas as a graph takes them, without regions."""
-    seen = preprocess if normalised else in_bytes(preprocess)
-    sizes = [seen.resized((picture.shape[0], picture.shape[1])) for picture in pictures]
-    return arrays_of(seen.lay_out(pictures, sizes, canvas, len(pictures)), normalised)
+def stacked(pictures: Sequence[Arrays]) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """The arrays of single pictures of one canvas as those of a batch; regions are filled up to the most of one."""
+    return {name: np.concatenate(_filled([arrays[name] for arrays in pictures])) for name in pictures[0]}
+
+
+def _filled(arrays: Sequence[Shaped[np.ndarray, "1 N ..."]]) -> list[Shaped[np.ndarray, "1 N ..."]]:
+    most = max(array.shape[1] for array in arrays)
+    return [np.pad(array, [(0, 0), (0, most - array.shape[1]), *[(0, 0)] * (array.ndim - 2)]) for array in arrays]

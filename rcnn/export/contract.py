@@ -48,6 +48,15 @@ TOLERANCES = {
 
 
 @dataclass(frozen=True)
+class Case:
+    """The same pictures twice: laid out, for the original, and as the exported graph takes them."""
+
+    name: str
+    own: Arrays
+    given: Arrays
+
+
+@dataclass(frozen=True)
 class Nearness:
     """How near the exported graph comes, over all cases: differences are the largest, shares the least."""
 
@@ -59,7 +68,7 @@ class Nearness:
     """Detections of the original over all cases."""
 
 
-def hold(graph: Graph, run: Run, cases: Sequence[Arrays], tolerance: Tolerance) -> Nearness:
+def hold(graph: Graph, run: Run, cases: Sequence[Case], tolerance: Tolerance) -> Nearness:
     """Compare all cases; raises DisagreementError, naming case and stage, where the contract is broken."""
     results = [_compare(graph, run, case, tolerance) for case in cases]
     return Nearness(
@@ -71,13 +80,23 @@ def hold(graph: Graph, run: Run, cases: Sequence[Arrays], tolerance: Tolerance) 
     )
 
 
-def cases_of(canvases: Sequence[Arrays], batch: int | None) -> list[Arrays]:
-    """For the four pictures of each canvas: all together, the first alone, the last, which has no extent, alone.
+def cases_of(canvases: Sequence[Arrays], batch: int | None) -> list[Case]:
+    """Of the four pictures of each canvas: all together, the first alone, and the last alone, which has no extent.
 
     A graph of a fixed batch takes so many of them, the last one among them.
     """
-    chosen = ([0, 1, 2, 3], [0], [3]) if batch is None else ([*range(3), *[3] * batch][-batch:],)
-    return [{name: array[places] for name, array in arrays.items()} for arrays in canvases for places in chosen]
+    cases = []
+    for arrays in map(without_extent, canvases):
+        chosen = ([0, 1, 2, 3], [0], [3]) if batch is None else ([*range(3), *[3] * batch][-batch:],)
+        for places in chosen:
+            some = {name: array[places] for name, array in arrays.items()}
+            cases.append(Case(f"{len(places)} of {_size(some)}", some, some))
+    return cases
+
+
+def single_cases(own: Sequence[Arrays], given: Sequence[Arrays]) -> list[Case]:
+    """Pictures one by one, for a graph that lays them out itself."""
+    return [Case(f"1 of {_size(one)}", one, other) for one, other in zip(own, given, strict=True)]
 
 
 def without_extent(arrays: Arrays) -> Arrays:
@@ -87,11 +106,17 @@ def without_extent(arrays: Arrays) -> Arrays:
     return {**arrays, "sizes": sizes}
 
 
+def _size(arrays: Arrays) -> str:
+    """The canvas, in words."""
+    shape = arrays["images"].shape
+    height, width = shape[2:] if arrays["images"].dtype == np.float32 else shape[1:3]
+    return f"{height} x {width}"
+
+
 @torch.inference_mode()
-def _compare(graph: Graph, run: Run, case: Arrays, tolerance: Tolerance) -> Nearness:
-    what = " ".join(["pictures of canvas", "x".join(map(str, case["images"].shape))])
-    own = graph(**{name: torch.from_numpy(array) for name, array in case.items()})
-    other = {name: torch.from_numpy(np.asarray(array)) for name, array in run(case).items()}
+def _compare(graph: Graph, run: Run, case: Case, tolerance: Tolerance) -> Nearness:
+    own = graph(**{name: torch.from_numpy(array) for name, array in case.own.items()})
+    other = {name: torch.from_numpy(np.asarray(array)) for name, array in run(case.given).items()}
     try:
         _same_shapes(own, other)
         levels = [name for name in own if name.startswith("features.")]
@@ -101,7 +126,9 @@ def _compare(graph: Graph, run: Run, case: Arrays, tolerance: Tolerance) -> Near
         pooled = _pooled(own, other, partners, tolerance.pooled)
         detections = min(_detections(own, other, place, tolerance) for place in range(len(own["count"])))
     except AssertionError as error:
-        raise DisagreementError(f"the exported graph does not compute the same, {what}: {error}") from error
+        raise DisagreementError(
+            f"the exported graph does not compute the same, {case.name}: {error}; nothing is written"
+        ) from error
     return Nearness(features, proposals, pooled, detections, int(own["count"].sum()))
 
 

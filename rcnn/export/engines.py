@@ -10,6 +10,7 @@ import torch
 
 from rcnn.export.canvases import Arrays
 from rcnn.export.contract import Run
+from rcnn.export.metadata import Precision
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 ROUNDS = 5
 
 
-def run_onnx(model: "ModelProto") -> Run:
-    """An ONNX model in ONNX Runtime, on as many threads as torch has."""
+def run_onnx(model: "ModelProto", precision: Precision = "fp32") -> Run:
+    """An ONNX model in ONNX Runtime, which computes in the types that it finds, on as many threads as torch has."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -29,11 +30,13 @@ def run_onnx(model: "ModelProto") -> Run:
     return lambda arrays: dict(zip(names, session.run(names, dict(arrays)), strict=True))
 
 
-def run_openvino(model: Any) -> Run:
-    """An OpenVINO model on the CPU, compiled for the shapes that come."""
+def run_openvino(model: Any, precision: Precision = "fp32") -> Run:
+    """An OpenVINO model on the CPU, in bf16 if `precision` says so, else in fp32 (and 8 bits) on any processor."""
     import openvino
 
-    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
+    hint = "bf16" if precision == "bf16" else "f32"
+    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": hint}
+    compiled = openvino.Core().compile_model(model, "CPU", settings)
     return lambda arrays: {output.any_name: values for output, values in compiled(dict(arrays)).items()}
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rcnn.export.canvases import Arrays
 from rcnn.export.contract import Run
 from rcnn.export.engines import run_onnx, run_openvino
-from rcnn.export.half import to_half
+from rcnn.export.half_onnx import halved
 from rcnn.export.int8_onnx import OnnxInt8
 from rcnn.export.int8_openvino import OpenVINOInt8
-from rcnn.export.metadata import Metadata
+from rcnn.export.metadata import Metadata, Precision
 from rcnn.export.onnx import with_outputs, write_onnx
 from rcnn.export.openvino import only_outputs, to_openvino, write_openvino
 
@@ -37,31 +37,19 @@ class EngineFormat:
 
     suffix: str
     convert: Callable[["ModelProto"], Model]
-    half: Callable[[Model], Model]
+    half: Callable[["ModelProto"], Model]
     quantiser: Callable[["ModelProto", Iterable[Arrays]], Quantiser]
-    run: Callable[[Model], Run]
+    run: Callable[[Model, Precision], Run]
     finished: Callable[[Model], Model]
     """The model whose outputs are the detections alone."""
-    write: Callable[[Model, Path, Metadata], None]
+    write: Callable[[Model, Path, Metadata, bool], None]
+    """The last argument: whether weights are stored in 16 bits, where the model itself does not say so."""
 
 
 ENGINE_FORMATS = {
-    "onnx": EngineFormat(
-        suffix=".onnx",
-        convert=lambda model: model,
-        half=to_half,
-        quantiser=OnnxInt8,
-        run=run_onnx,
-        finished=with_outputs,
-        write=write_onnx,
-    ),
+    "onnx": EngineFormat(".onnx", lambda model: model, halved, OnnxInt8, run_onnx, with_outputs, write_onnx),
+    # OpenVINO keeps weights in 16 bits, and computes in what the processor does best.
     "openvino": EngineFormat(
-        suffix=".xml",
-        convert=to_openvino,
-        half=lambda model: model,  # its weights are stored in 16 bits, and computed with in what the processor does best
-        quantiser=OpenVINOInt8,
-        run=run_openvino,
-        finished=only_outputs,
-        write=write_openvino,
+        ".xml", to_openvino, to_openvino, OpenVINOInt8, run_openvino, only_outputs, write_openvino
     ),
 }

@@ -47,7 +47,7 @@ def with_outputs(model: "ModelProto", names: Iterable[str] = DETECTIONS) -> "Mod
     return fewer
 
 
-def write_onnx(model: "ModelProto", path: Path, metadata: Metadata) -> None:
-    """Write a model, which says this of itself, whole or not at all."""
+def write_onnx(model: "ModelProto", path: Path, metadata: Metadata, half: bool = False) -> None:
+    """Write a model, which says this of itself, whole or not at all; `half` is said by the model's own types."""
     put_onnx_metadata(model, metadata)
     write_bytes(path, model.SerializeToString())

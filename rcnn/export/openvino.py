@@ -3,10 +3,12 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rcnn.errors import ConfigError, WeightsError, first_line
+from rcnn.export.graph import DETECTIONS
 from rcnn.export.metadata import KEY, Metadata
 
 if TYPE_CHECKING:
@@ -32,6 +34,13 @@ def to_openvino(model: "ModelProto") -> "Model":
             return openvino.convert_model(path)
         except RuntimeError as error:
             raise WeightsError(f"OpenVINO cannot read the ONNX model: {first_line(error)}") from error
+
+
+def only_outputs(model: "Model", names: Iterable[str] = DETECTIONS) -> "Model":
+    """A model that gives fewer of its outputs, in the order of `names`."""
+    import openvino
+
+    return openvino.Model([model.output(name).node for name in names], model.get_parameters())
 
 
 def write_openvino(model: "Model", path: Path, metadata: Metadata, half: bool = False) -> None:

@@ -9,11 +9,12 @@ from rcnn.errors import ConfigError
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-NAMES = ("images", "sizes", "original_sizes")
+JOINTS = {"laid_out": "images", "sizes": "sizes", "original_sizes": "original_sizes"}
+"""What the resize gives, and what the detector takes it for."""
 
 
 def with_resize(model: "ModelProto", preprocess: Preprocess) -> "ModelProto":
-    """A detector that takes one `picture`, uint8 [h, w, C], made of one that takes normalised canvases.
+    """A detector that takes one picture as `images`, uint8 [h, w, C], made of one that takes normalised canvases.
 
     Raises ConfigError for a detector whose pictures Pillow resizes: no operator of ONNX rounds as it does.
     """
@@ -25,7 +26,7 @@ def with_resize(model: "ModelProto", preprocess: Preprocess) -> "ModelProto":
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     front = parse_model(_text(preprocess, model.ir_version, opset))
     prefixed = add_prefix(front, "resize/", rename_inputs=False)
-    return merge_models(prefixed, model, io_map=[(f"resize/{name}", name) for name in NAMES])
+    return merge_models(prefixed, model, io_map=[(f"resize/{ours}", theirs) for ours, theirs in JOINTS.items()])
 
 
 def _text(preprocess: Preprocess, ir_version: int, opset: int) -> str:
@@ -39,14 +40,14 @@ def _text(preprocess: Preprocess, ir_version: int, opset: int) -> str:
     deviation = [value * (high - low) for value in preprocess.std]
     return f"""
 <ir_version: {ir_version}, opset_import: ["": {opset}]>
-resize (uint8[height, width, {channels}] picture)
-    => (float[1, {channels}, rows, columns] images, int64[1, 2] sizes, int64[1, 2] original_sizes)
+resize (uint8[height, width, {channels}] images)
+    => (float[1, {channels}, rows, columns] laid_out, int64[1, 2] sizes, int64[1, 2] original_sizes)
 <int64[1] front = {{0}}, double[1] short_limit = {{{float(preprocess.short)}}}, double[1] long_limit = {{{float(preprocess.long)}}},
  int64[2] one_picture = {{1, {channels}}}, int64[4] nothing = {{0, 0, 0, 0}}, int64[1] one = {{1}},
  float[1, {channels}, 1, 1] mean = {{{_listed(mean)}}},
  float[1, {channels}, 1, 1] deviation = {{{_listed(deviation)}}}{_steps(preprocess)}>
 {{
-    original = Shape <start = 0, end = 2> (picture)
+    original = Shape <start = 0, end = 2> (images)
     exact = Cast <to = 11> (original)
     least = ReduceMin <keepdims = 1> (exact)
     most = ReduceMax <keepdims = 1> (exact)
@@ -61,7 +62,7 @@ resize (uint8[height, width, {channels}] picture)
     whole = Cast <to = 7> (floored)
     resized = Max (whole, one)
     {_canvas(preprocess)}
-    bytes = Transpose <perm = [2, 0, 1]> (picture)
+    bytes = Transpose <perm = [2, 0, 1]> (images)
     values = Cast <to = 1> (bytes)
     batched = Unsqueeze (values, front)
     target = Concat <axis = 0> (one_picture, resized)
@@ -70,7 +71,7 @@ resize (uint8[height, width, {channels}] picture)
     normalised = Div (centred, deviation)
     beyond = Sub (canvas, resized)
     pads = Concat <axis = 0> (nothing, front, front, beyond)
-    images = Pad (normalised, pads)
+    laid_out = Pad (normalised, pads)
     sizes = Unsqueeze (resized, front)
     original_sizes = Unsqueeze (original, front)
 }}"""

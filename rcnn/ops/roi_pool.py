@@ -48,7 +48,7 @@ def roi_pool_bins(
     lost = boxes.isnan().any(dim=-1, keepdim=True)
     corners = torch.where(lost, -FAR, boxes / stride[..., None]).clamp(-FAR, FAR)
     far, rest = corners.abs().floor(), corners.abs().frac()  # adding a half and rounding down would err just below it
-    left, top, right, bottom = (far + (rest >= 0.5)).copysign(corners).unbind(-1)
+    left, top, right, bottom = ((far + (rest >= 0.5)) * corners.sign()).unbind(-1)
     return grid_of(_bounds(top, bottom, height, size), _bounds(left, right, width, size))
 
 

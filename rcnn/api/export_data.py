@@ -1,0 +1,125 @@
+"""The pictures that an export needs: to compare both by, to calibrate 8 bits on, and to tell what those cost."""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from rcnn.api.data import read_data, split
+from rcnn.api.measuring import evaluate_detector, evaluation_samples
+from rcnn.data.picture import resolve
+from rcnn.data.raw import Size
+from rcnn.errors import DataError
+from rcnn.export.canvases import Arrays, arrays_of, in_bytes, stacked
+from rcnn.export.pictures import made_up
+from rcnn.inference.exported import load_exported
+from rcnn.inference.predictor import Detector
+from rcnn.sample import Picture, Pixels
+
+if TYPE_CHECKING:
+    from rcnn.export.formats import EngineFormat
+    from rcnn.export.metadata import Metadata
+
+TOGETHER = 4
+"""Pictures of one canvas that are compared together."""
+CALIBRATED_ON = 100
+"""Pictures, evenly from the training split."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Pictures as a file of some kind takes them; what the detector takes for a file of kind `picture`."""
+
+    detector: Detector
+    kind: str
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the detector's own graph takes the network's numbers, not bytes."""
+        return self.kind != "uint8"
+
+    def arrays(self, picture: Picture) -> Arrays:
+        """One picture laid out, with the regions that its method needs."""
+        pixels = self._read(picture)
+        preprocess, proposer = self.detector.preprocess, self.detector.proposer
+        seen = self.detector.looking_at(preprocess if self.normalised else in_bytes(preprocess))
+        regions = proposer.find(pixels) if proposer else None
+        return arrays_of(seen.batch_of(pixels, regions), self.normalised)
+
+    def given(self, picture: Picture) -> Arrays:
+        """One picture as the file itself takes it."""
+        return {"images": np.ascontiguousarray(self._read(picture))} if self.kind == "picture" else self.arrays(picture)
+
+    def canvases(self, pictures: Sequence[Picture]) -> list[Arrays]:
+        """Four pictures on each of two canvases; made up where there are none."""
+        groups: dict[Size, list[Pixels]] = defaultdict(list)
+        for pixels in self.chosen(pictures):
+            groups[self._canvas(pixels)].append(pixels)
+        most = sorted(groups.values(), key=len, reverse=True)[:2]
+        if len(most) == 1:
+            most.append([np.ascontiguousarray(pixels.swapaxes(0, 1)) for pixels in most[0]])
+        return [stacked([self.arrays(_nth(group, place)) for place in range(TOGETHER)]) for group in most]
+
+    def chosen(self, pictures: Sequence[Picture]) -> list[Pixels]:
+        """At most twice four of the pictures, or made-up ones, half of them upright."""
+        if pictures:
+            return [self._read(picture) for picture in pictures[: 2 * TOGETHER]]
+        preprocess = self.detector.preprocess
+        wide = (preprocess.short, min(preprocess.long, preprocess.short * 4 // 3))
+        return [
+            picture for size in (wide, wide[::-1]) for picture in made_up(TOGETHER, size, preprocess.channels)
+        ]
+
+    def feeds(self, calibration: Path | str, batch: int | None) -> Iterator[Arrays]:
+        """Training pictures of a data set, each as a batch of its own (`batch` times, where the file takes so many)."""
+        dataset = read_data(calibration, "drop", max_pixels=self.detector.max_pixels)
+        samples = split(dataset, "train", "--int8 DATA with a split train")
+        for place in np.unique(np.linspace(0, len(samples) - 1, CALIBRATED_ON).astype(int)):
+            arrays = self.given(samples[place].picture)
+            yield arrays if batch in (None, 1) else {name: array.repeat(batch, 0) for name, array in arrays.items()}
+
+    def _read(self, picture: Picture) -> Pixels:
+        pixels = resolve(picture, self.detector.max_pixels, self.detector.preprocess.channels)
+        if not self.normalised and pixels.dtype != np.uint8:
+            raise DataError(f"a picture of {pixels.dtype}: the file takes 8 bits; pass --input normalised")
+        return pixels
+
+    def _canvas(self, pixels: Shaped[np.ndarray, "H W C"]) -> Size:
+        preprocess = self.detector.preprocess
+        return preprocess.canvas(preprocess.resized((pixels.shape[0], pixels.shape[1])))
+
+
+def original_cases(seen: Seen, pictures: Sequence[Picture]) -> tuple[list[Arrays], list[Arrays]]:
+    """Pictures one by one, as the original takes them and as a file that resizes takes them; the last one is black."""
+    chosen = seen.chosen(pictures)
+    chosen = [*chosen[:1], *chosen[-1:], np.zeros_like(chosen[0])]
+    return [seen.arrays(pixels) for pixels in chosen], [seen.given(pixels) for pixels in chosen]
+
+
+class Scorer:
+    """How good a model for an engine is: AP, in points, on a split of a data set."""
+
+    def __init__(
+        self, original: Detector, form: "EngineFormat", metadata: "Metadata", evaluation: Path | str, name: str
+    ) -> None:
+        dataset = read_data(evaluation, "drop", max_pixels=original.max_pixels, channels=original.preprocess.channels)
+        self.samples = evaluation_samples(original, dataset, name, None)
+        self.form, self.metadata = form, metadata
+
+    def __call__(self, model: Any) -> float:
+        """The points of a model that has all stages as outputs."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"scored{self.form.suffix}"
+            self.form.write(self.form.finished(model), path, self.metadata, False)
+            result, _ = evaluate_detector(load_exported(path), self.samples, batch=1)
+        return 100 * result.metrics["AP"]
+
+
+def _nth(group: Sequence[Pixels], place: int) -> Pixels:
+    """The pictures of a group in turn, over and over."""
+    return group[place % len(group)]
