@@ -11,8 +11,8 @@ from conftest import tiny_config
 from torch import Tensor
 from torchvision_random import MOBILE_320
 
-from rcnn.bench import parts, results, scale
 from rcnn.agreement import matched, near, same
+from rcnn.bench import parts, results, scale
 from rcnn.bench.evaluate import evaluate_case, made_up
 from rcnn.bench.harness import Case, Effort, Row, Way, race
 from rcnn.bench.load import load_case

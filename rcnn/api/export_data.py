@@ -71,9 +71,7 @@ class Seen:
             return [self._read(picture) for picture in pictures[: 2 * TOGETHER]]
         preprocess = self.detector.preprocess
         wide = (preprocess.short, min(preprocess.long, preprocess.short * 4 // 3))
-        return [
-            picture for size in (wide, wide[::-1]) for picture in made_up(TOGETHER, size, preprocess.channels)
-        ]
+        return [picture for size in (wide, wide[::-1]) for picture in made_up(TOGETHER, size, preprocess.channels)]
 
     def feeds(self, calibration: Path | str, batch: int | None) -> Iterator[Arrays]:
         """Training pictures of a data set, each as a batch of its own (`batch` times, where the file takes so many)."""

@@ -134,7 +134,7 @@ class _Work:
         detector = self.whole.detector
         if isinstance(detector.model, RCNN):
             raise ConfigError(
-                "R-CNN: sends thousands of crops through its network one by one, and no graph of fixed shape holds them; "
+                "R-CNN: sends thousands of crops through its network, some at a time, which no graph of fixed shape does; "
                 "export a Fast or Faster R-CNN"
             )
         if detector.proposer is not None and self.plan.kind == "picture":
@@ -199,7 +199,9 @@ class _Work:
         batch = 1 if self.plan.kind == "picture" else self.plan.batch
         example = {name: array[: batch or 2] for name, array in self.canvases[0].items()}
         step = 1 if self.whole.detector.preprocess.bucket == "exact" else 32
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.plan.precision == "bf16" and self.plan.format == "torch"):
+        with torch.autocast(
+            "cpu", torch.bfloat16, enabled=self.plan.precision == "bf16" and self.plan.format == "torch"
+        ):
             return export_program(graph, as_tensors(example), Room(batch, step))
 
     def _graph(self, with_stages: bool) -> Graph:

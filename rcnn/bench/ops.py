@@ -12,8 +12,8 @@ from torchvision.models.detection._utils import Matcher
 from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_iou
 from torchvision.ops import roi_pool as torchvision_roi_pool
 
-from rcnn.anchors import AnchorGrid
 from rcnn.agreement import same
+from rcnn.anchors import AnchorGrid
 from rcnn.bench.harness import Case, Way
 from rcnn.bench.pooling import Pooling, pooling_cases
 from rcnn.data.loader import make_targets

@@ -19,7 +19,9 @@ _console = Console(highlight=False, markup=False, emoji=False)
 def export_run(
     run: o.RunArgument,
     format: Annotated[FormatName, typer.Option("--format", help="onnx, openvino, or torch (a .pt2 program).")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="The file to write; model.onnx, .xml or .pt2 beside RUN's unless given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; model.onnx, .xml or .pt2 beside RUN's unless given.")
+    ] = None,
     batch: Annotated[str, typer.Option(metavar="N|dynamic", help="Pictures at a time: a number, or any.")] = "dynamic",
     input: Annotated[
         str, typer.Option("--input", metavar="uint8|normalised", help="Canvases of bytes, or of the network's numbers.")
@@ -28,22 +30,28 @@ def export_run(
         bool, typer.Option("--with-resize", help="Take one picture of any size, and resize it inside.")
     ] = False,
     half: Annotated[bool, typer.Option("--half", help="Weights of 16 bits (fp16): half the size.")] = False,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bf16: OpenVINO where the processor can, and torch.")] = False,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Compute in bf16: OpenVINO where the processor can, and torch.")
+    ] = False,
     int8: Annotated[
         Path | None, typer.Option("--int8", metavar="DATA", help="8 bits, calibrated on the training split of DATA.")
     ] = None,
     evaluation: Annotated[
-        Path | None, typer.Option("--eval", metavar="DATA", help="With --int8: say what AP it costs, and keep that small.")
+        Path | None,
+        typer.Option("--eval", metavar="DATA", help="With --int8: say what AP it costs, and keep that small."),
     ] = None,
     split: Annotated[str, typer.Option("--split", help="With --eval: the part of the data.")] = "val",
     points: Annotated[float, typer.Option(min=0, help="With --eval: points of AP that may be lost.")] = 0.5,
     pictures: Annotated[
-        list[str] | None, typer.Option("--pictures", metavar="FILE", help="What both look at to be compared; repeatable.")
+        list[str] | None,
+        typer.Option("--pictures", metavar="FILE", help="What both look at to be compared; repeatable."),
     ] = None,
     score: Annotated[float | None, typer.Option(min=0, max=1, help="Least score; the run's unless given.")] = None,
-    nms: Annotated[float | None, typer.Option(min=0, max=1, help="Overlap of boxes of a class; the run's unless given.")] = None,
+    nms: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Overlap of boxes of a class; the run's unless given.")
+    ] = None,
     detections: Annotated[int | None, typer.Option(min=1, help="Most of a picture; the run's unless given.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="The file of a LIBRARY:NAME.")] = None,
+    weights: o.OthersWeights = None,
     overwrite: o.Overwrite = False,
 ) -> None:
     """Write a detector as a file for ONNX Runtime, OpenVINO or torch, NMS inside, outputs of fixed size.

@@ -39,8 +39,8 @@ class Stages:
 class Graph(nn.Module):
     """A method that takes arrays and gives arrays, all of fixed shape, in pixels of the original pictures.
 
-    Pictures are bytes, rows of RGB pixels, on canvases of whole pixels, whose rest is made zero whatever it holds; with
-    `normalised` they are what the network takes. A method without an RPN takes regions, in pixels of the canvas, too.
+    Pictures are bytes, rows of RGB pixels, on canvases whose rest is made zero whatever it holds; with
+    `normalised` they are what the network takes. A method without an RPN takes regions in canvas pixels, too.
     The weights are laid out channels first: engines choose their own layout, and strides of unknown canvases would
     cost torch.export half of its time. `regions` is the number of regions at most: fewer are filled up, so that all that
     follows is of fixed shape.

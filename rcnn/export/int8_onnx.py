@@ -23,7 +23,7 @@ _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 
 
 class OnnxInt8:
-    """Weights of 8 bits a channel, activations of 8 bits a tensor, as QuantizeLinear and DequantizeLinear around layers.
+    """Weights of 8 bits a channel, activations of 8 bits a tensor: QuantizeLinear and DequantizeLinear around layers.
 
     `feeds` are calibrated on; `always` are parts that no one shall put into 8 bits. Weights use 7 of their 8 bits
     (`narrow`): processors without VNNI add products pairwise in 16 bits, which overflow otherwise, in silence. Raises

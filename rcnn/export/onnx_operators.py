@@ -22,9 +22,7 @@ def translations() -> Mapping[Callable[..., Any], Callable[..., Any]]:
     return {operators.nms.default: nms, operators.roi_align.default: roi_align, operators.bin_max.default: bin_max}
 
 
-def nms(
-    boxes: Value, scores: Value, groups: Value, valid: Value, threshold: float, k: int
-) -> tuple[Value, Value]:
+def nms(boxes: Value, scores: Value, groups: Value, valid: Value, threshold: float, k: int) -> tuple[Value, Value]:
     """`rcnn.ops.nms`: one NonMaxSuppression with a class for each group, then the best of all groups together.
 
     It gives rows, as many as survive; a table of scores that holds these alone makes their number fixed again.
@@ -114,9 +112,7 @@ def bin_max(pyramid: Sequence[Value], levels: Value, bins: Value) -> tuple[Value
     return op.Where(blank, _number(op, 0.0), largest), one
 
 
-def _by_level(
-    op: Any, pyramid: Sequence[Value], levels: Value, read: Callable[[Value, int, Value], Value]
-) -> Value:
+def _by_level(op: Any, pyramid: Sequence[Value], levels: Value, read: Callable[[Value, int, Value], Value]) -> Value:
     """What `read` gives for the regions of each level, whose numbers it is told, put back into the regions' order."""
     level = op.Reshape(levels, _integers(op, -1))
     places = [op.Reshape(op.NonZero(op.Equal(level, _integer(op, n))), _integers(op, -1)) for n in range(len(pyramid))]

@@ -35,6 +35,7 @@ def _text(preprocess: Preprocess, ir_version: int, opset: int) -> str:
     Sizes are computed in double precision, as Python does. The limits are added to a nought that is computed, for
     OpenVINO turns a division of a constant in double precision upside down.
     """
+    short, long = float(preprocess.short), float(preprocess.long)
     channels, (low, high) = preprocess.channels, preprocess.limits or (0.0, 255.0)
     mean = [low + value * (high - low) for value in preprocess.mean]
     deviation = [value * (high - low) for value in preprocess.std]
@@ -42,7 +43,7 @@ def _text(preprocess: Preprocess, ir_version: int, opset: int) -> str:
 <ir_version: {ir_version}, opset_import: ["": {opset}]>
 resize (uint8[height, width, {channels}] images)
     => (float[1, {channels}, rows, columns] laid_out, int64[1, 2] sizes, int64[1, 2] original_sizes)
-<int64[1] front = {{0}}, double[1] short_limit = {{{float(preprocess.short)}}}, double[1] long_limit = {{{float(preprocess.long)}}},
+<int64[1] front = {{0}}, double[1] short_limit = {{{short!r}}}, double[1] long_limit = {{{long!r}}},
  int64[2] one_picture = {{1, {channels}}}, int64[4] nothing = {{0, 0, 0, 0}}, int64[1] one = {{1}},
  float[1, {channels}, 1, 1] mean = {{{_listed(mean)}}},
  float[1, {channels}, 1, 1] deviation = {{{_listed(deviation)}}}{_steps(preprocess)}>
