@@ -122,7 +122,7 @@ def _compare(graph: Graph, run: Run, case: Case, tolerance: Tolerance) -> Nearne
         levels = [name for name in own if name.startswith("features.")]
         features = max(near(other[name], own[name], tolerance.features, name) for name in levels)
         partners = _partners(own, other, tolerance.pixels)
-        proposals = _share(partners, own["proposals_valid"], tolerance.alike)
+        proposals = _share(partners, own["regions_valid"], tolerance.alike)
         pooled = _pooled(own, other, partners, tolerance.pooled)
         detections = min(_detections(own, other, place, tolerance) for place in range(len(own["count"])))
     except AssertionError as error:
@@ -144,7 +144,7 @@ def _partners(own: dict[str, Tensor], other: dict[str, Tensor], pixels: float) -
     """For each of the original's proposals the exported graph's nearest one, -1 where none is within `pixels`."""
     nearest = []
     for ours, theirs, valid, there in zip(
-        own["proposals"], other["proposals"], own["proposals_valid"], other["proposals_valid"], strict=True
+        own["regions"], other["regions"], own["regions_valid"], other["regions_valid"], strict=True
     ):
         apart = torch.cdist(ours, theirs, p=torch.inf).masked_fill(~there, torch.inf)  # [P, P]
         distance, place = apart.min(dim=1)

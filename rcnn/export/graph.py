@@ -32,7 +32,7 @@ class Stages:
         found = self.detections
         values = (found.boxes, found.scores, found.labels, found.valid.sum(dim=1))
         levels = {f"features.{number}": level for number, level in enumerate(self.features)}
-        regions = {"proposals": self.proposals.boxes, "proposals_valid": self.proposals.valid, "pooled": self.pooled}
+        regions = {"regions": self.proposals.boxes, "regions_valid": self.proposals.valid, "pooled": self.pooled}
         return dict(zip(DETECTIONS, values, strict=True)) | levels | regions
 
 

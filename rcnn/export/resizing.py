@@ -19,14 +19,19 @@ def with_resize(model: "ModelProto", preprocess: Preprocess) -> "ModelProto":
     Raises ConfigError for a detector whose pictures Pillow resizes: no operator of ONNX rounds as it does.
     """
     from onnx.compose import add_prefix, merge_models
-    from onnx.parser import parse_model
 
     if preprocess.resize == "pillow":
         raise ConfigError("--with-resize: this detector's pictures are resized by Pillow; resize them outside")
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    front = parse_model(_text(preprocess, model.ir_version, opset))
-    prefixed = add_prefix(front, "resize/", rename_inputs=False)
+    prefixed = add_prefix(front(preprocess, model.ir_version, opset), "resize/", rename_inputs=False)
     return merge_models(prefixed, model, io_map=[(f"resize/{ours}", theirs) for ours, theirs in JOINTS.items()])
+
+
+def front(preprocess: Preprocess, ir_version: int, opset: int) -> "ModelProto":
+    """The resize alone: from one picture to what `JOINTS` names."""
+    from onnx.parser import parse_model
+
+    return parse_model(_text(preprocess, ir_version, opset))
 
 
 def _text(preprocess: Preprocess, ir_version: int, opset: int) -> str:

@@ -1,0 +1,280 @@
+"""Files for other engines: what is traced once here serves all of these tests, for tracing takes its time."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import shape_sample, tiny_config
+from torch.export import ExportedProgram
+
+import rcnn
+from rcnn import build
+from rcnn.api import exporting
+from rcnn.api.export_data import Seen
+from rcnn.api.exporting import Plan, export
+from rcnn.cli import main
+from rcnn.data.preprocess import Preprocess
+from rcnn.errors import ConfigError, DisagreementError
+from rcnn.export import onnx as to_onnx_module
+from rcnn.export.canvases import arrays_of, in_bytes
+from rcnn.export.contract import TOLERANCES, Case, cases_of, hold
+from rcnn.export.engines import as_tensors, run_onnx, run_openvino, run_program
+from rcnn.export.graph import DETECTIONS, Graph
+from rcnn.export.onnx import to_onnx, with_outputs
+from rcnn.export.openvino import only_outputs, to_openvino
+from rcnn.export.pictures import made_up
+from rcnn.export.program import Room, export_program
+from rcnn.export.resizing import front
+from rcnn.presets.overrides import override
+from rcnn.runs import RunFolder, read_tensors, write_tensors
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+CLASSES = ["disc", "square"]
+
+
+@pytest.fixture(scope="module")
+def lively(tmp_path_factory):
+    """The folder of a run whose random weights are spread so that it finds something, and never the same score."""
+    config = override(tiny_config(), None, (), {"input.short": 96, "input.long": 160})
+    torch.manual_seed(0)
+    model, _ = build.detector(config, len(CLASSES))
+    for layer, spread in ((model.head.cls_score, 0.5), (model.rpn.head.cls_logits, 0.5), (model.rpn.head.bbox_pred, 0.05)):
+        torch.nn.init.normal_(layer.weight, std=spread)
+    folder = RunFolder(tmp_path_factory.mktemp("export") / "run")
+    folder.create(overwrite=False)
+    about = {"config": config.model_dump(mode="json"), "class_names": CLASSES, "thresholds": {"by_class": {"disc": 0.7}}}
+    write_tensors(folder.best, model.state_dict(), about)
+    return folder.path
+
+
+@pytest.fixture(scope="module")
+def detector(lively):
+    return rcnn.load(lively, "cpu")
+
+
+@pytest.fixture(scope="module")
+def graph(detector):
+    return Graph(detector.model, detector.preprocess).eval()
+
+
+@pytest.fixture(scope="module")
+def canvases(detector):
+    return Seen(detector, "uint8").canvases(())
+
+
+@pytest.fixture(scope="module")
+def program(graph, canvases) -> ExportedProgram:
+    return export_program(graph, as_tensors({name: array[:2] for name, array in canvases[0].items()}), Room())
+
+
+@pytest.fixture(scope="module")
+def model(program):
+    return to_onnx(program)
+
+
+@pytest.fixture
+def traced(monkeypatch, program, model):
+    """Exports do not trace anew: what they would trace is here already."""
+    monkeypatch.setattr(exporting, "export_program", lambda graph, example, room: program)
+
+    def copied(program):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        return copy
+
+    monkeypatch.setattr(to_onnx_module, "to_onnx", copied)
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime", "openvino"])
+def test_every_engine_computes_each_stage_as_the_original_does(engine, graph, canvases, program, model):
+    pytest.importorskip(engine)
+    run = {
+        "torch": lambda: run_program(program),
+        "onnxruntime": lambda: run_onnx(model),
+        "openvino": lambda: run_openvino(to_openvino(model)),
+    }[engine]()
+    near = hold(graph, run, cases_of(canvases, None), TOLERANCES["fp32"])
+    assert near.found > 100
+    assert near.detections == near.proposals == 1.0
+    assert near.features < 1e-4
+
+
+def test_cases_are_batches_of_one_and_four_on_two_canvases_and_a_picture_where_nothing_can_be(graph, canvases):
+    cases = cases_of(canvases, None)
+    assert [len(case.own["sizes"]) for case in cases] == [4, 1, 1] * 2
+    assert len({case.own["images"].shape[1:] for case in cases}) == 2
+    empty = graph(**as_tensors(cases[2].own))
+    assert empty["count"].item() == 0
+    assert not empty["regions_valid"].any()
+
+
+def test_a_picture_of_no_extent_alone_gives_outputs_of_full_size(model, canvases):
+    pytest.importorskip("onnxruntime")
+    alone = cases_of(canvases, None)[2].own
+    found = run_onnx(with_outputs(model))(alone)
+    assert found["count"].tolist() == [0]
+    assert found["boxes"].shape == (1, 100, 4)
+    assert not any(found[name].any() for name in DETECTIONS)
+
+
+def test_a_graph_that_computes_something_else_is_told_by_its_first_stage(graph, canvases, program):
+    run = run_program(program)
+
+    def shifted(arrays):
+        found = dict(run(arrays))
+        found["features.2"] = found["features.2"] + 1
+        return found
+
+    with pytest.raises(DisagreementError, match=r"4 of \d+ x \d+: features\.2: differs .* nothing is written"):
+        hold(graph, shifted, cases_of(canvases, None), TOLERANCES["fp32"])
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [("regions", "proposals are the same"), ("pooled", "pooled features"), ("scores", "detections are the same")],
+)
+def test_each_later_stage_is_held_too(part, message, graph, canvases, program):
+    run = run_program(program)
+    one = [Case("one", canvases[0], canvases[0])]
+
+    def wrong(arrays):
+        found = dict(run(arrays))
+        found[part] = found[part] + 1.0
+        return found
+
+    with pytest.raises(DisagreementError, match=message):
+        hold(graph, wrong, one, TOLERANCES["fp32"])
+
+
+def test_fewer_outputs_are_the_same_outputs(model, canvases):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("openvino")
+    whole = run_onnx(model)(canvases[0])
+    for run in (run_onnx(with_outputs(model)), run_openvino(only_outputs(to_openvino(model)))):
+        found = run(canvases[0])
+        assert list(found) == list(DETECTIONS)
+        np.testing.assert_allclose(found["scores"], whole["scores"], atol=1e-5)
+
+
+@pytest.mark.parametrize(("format", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
+def test_an_exported_file_is_a_run_that_finds_the_same(traced, lively, detector, tmp_path, format, suffix):
+    pytest.importorskip("openvino" if format == "openvino" else "onnxruntime")
+    pictures = [shape_sample(name, (90, 120)).picture for name in ("a", "b", "c")]
+    done = export(lively, tmp_path / f"model{suffix}", Plan(format=format))
+    assert set(done.seconds) == {"original", "exported"}
+    exported = rcnn.load(done.path)
+    assert exported.class_names == detector.class_names
+    assert exported.thresholds == {"disc": 0.7}
+    rounded = detector.looking_at(detector.preprocess)
+    for ours, theirs in zip(exported.predict(pictures, batch=3), rounded.predict(pictures), strict=True):
+        same = (ours.boxes[:20, None] - theirs.boxes[None]).abs().amax(-1).amin(1) < 2
+        assert same.float().mean() > 0.9  # bytes are rounded, so near ties fall otherwise
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == ([".bin", ".xml"] if format == "openvino" else [".onnx"])
+
+
+def test_what_a_file_says_of_itself(traced, lively, tmp_path):
+    export(lively, tmp_path / "model.onnx", Plan(score=0.2, detections=7))
+    about = json.loads(onnx.load(tmp_path / "model.onnx").metadata_props[0].value)
+    assert about["class_names"] == CLASSES
+    assert about["input"]["kind"] == "uint8"
+    assert (about["score"], about["detections"], about["batch"], about["precision"]) == (0.2, 7, None, "fp32")
+    assert about["config"]["input"]["short"] == 96
+
+
+def test_a_file_that_answers_otherwise_is_not_written(traced, lively, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "TOLERANCES", {"fp32": TOLERANCES["fp32"].__class__(0.0, 0.0, 1.1, 0.0, 0.0)})
+    with pytest.raises(DisagreementError):
+        export(lively, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_tells_stages_and_speed(traced, lively, tmp_path, capsys, quiet_log):
+    assert main(["export", str(lively), "--out", str(tmp_path / "m.onnx")]) == 0
+    said = capsys.readouterr().out
+    for word in ("features", "proposals", "pooled features", "detections", "a picture takes", "4 of 96 x", "1 of "):
+        assert word in said
+    assert main(["export", str(lively), "--out", str(tmp_path / "m.onnx")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "model.xml"], "--out model.xml: files of --format onnx end in .onnx"),
+        (["--batch", "0"], "--batch 0: give dynamic, or a number from 1"),
+        (["--input", "float"], "--input float: give uint8 or normalised"),
+        (["--half", "--bf16"], "--half, --bf16 and --int8: give one of them"),
+        (["--bf16"], "bf16: ONNX Runtime has no convolution in bf16"),
+        (["--format", "torch", "--half"], "--format torch: has no fp16"),
+        (["--eval", "data"], "--eval DATA: says what 8 bits cost; pass --int8 DATA too"),
+        (["--with-resize", "--batch", "4"], "--with-resize: takes one picture at a time"),
+        (["--with-resize", "--input", "normalised"], "--with-resize: takes a picture of bytes"),
+        (["--out", "nowhere/model.onnx"], "--out nowhere/model.onnx: there is no folder nowhere"),
+        (["--pictures", "nothing.jpg"], "nothing.jpg: no picture there"),
+    ],
+)
+def test_wrong_options_are_one_line(lively, tmp_path, monkeypatch, capsys, quiet_log, options, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(lively), *options]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert "\n" not in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("bucket", ["coarse", "exact32", "exact"])
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_the_resize_in_front_lays_pictures_out_as_the_library_does(bucket, engine):
+    pytest.importorskip(engine)
+    preprocess = Preprocess(short=64, long=107, bucket=bucket)
+    made = front(preprocess, 10, 18)
+    if engine == "openvino":
+        import openvino
+
+        run = run_openvino(openvino.Core().read_model(made.SerializeToString()))
+    else:
+        run = run_onnx(made)
+    for size in ((40, 60), (200, 90), (64, 64), (31, 200)):
+        (picture,) = made_up(1, size, 3)
+        resized = preprocess.resized(size)
+        wanted = preprocess.lay_out([picture], [resized], preprocess.canvas(resized), 1)
+        found = run({"images": picture})
+        np.testing.assert_allclose(found["laid_out"], wanted.images.numpy(), atol=2e-3)
+        assert found["sizes"].tolist() == wanted.sizes.tolist()
+        assert found["original_sizes"].tolist() == wanted.original_sizes.tolist()
+
+
+def test_a_graph_sees_the_bytes_of_a_canvas_as_the_network_does(graph, detector):
+    (picture,) = made_up(1, (90, 130), 3)
+    in_integers = detector.looking_at(in_bytes(detector.preprocess)).batch_of(picture)
+    arrays = arrays_of(in_integers, normalised=False)
+    assert arrays["images"].dtype == np.uint8
+    arrays["images"][:, 96:] = 77  # beyond the picture, which is 96 high on this canvas
+    seen = graph._seen(*(torch.from_numpy(arrays[name]) for name in ("images", "sizes")))
+    wanted = detector.batch_of(picture).images
+    assert (seen - wanted).abs().max() < 0.51 / 255 / min(detector.preprocess.std)
+
+
+def test_limits_given_at_export_are_the_graphs(lively):
+    from rcnn.export.graph import with_limits
+
+    model = with_limits(rcnn.load(lively, "cpu").model, score=0.4, nms=None, detections=5)
+    assert (model.postprocess.score, model.postprocess.detections) == (0.4, 5)
+    assert model.postprocess.nms == rcnn.load(lively, "cpu").model.postprocess.nms
+
+
+def test_methods_that_no_graph_holds_are_refused(lively, tmp_path):
+    tensors, metadata = read_tensors(lively / "model.safetensors")
+    assert tensors
+    assert metadata["class_names"] == CLASSES
+    from method_variants import settings_of
+
+    config = override(tiny_config(), None, (), settings_of("rcnn"))
+    model, _ = build.detector(config, 2)
+    folder = RunFolder(tmp_path / "rcnn")
+    folder.create(overwrite=False)
+    write_tensors(folder.best, model.state_dict(), {"config": config.model_dump(mode="json"), "class_names": CLASSES})
+    with pytest.raises(ConfigError, match="R-CNN: sends thousands of crops"):
+        export(folder.path, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
