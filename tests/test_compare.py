@@ -290,7 +290,7 @@ def test_the_command_compares_shows_and_overwrites(whole, voc, tmp_path, capsys)
 WRONG = {
     "method": ("--methods rcnn,yolo", "--methods yolo: no such method; choose of rcnn, sppnet"),
     "none": ("--methods ,", "--methods: names none"),
-    "backbone": ("--backbone vgg99", "--backbone vgg99: no such network"),
+    "backbone": ("--backbone vgg99", "--backbone: no backbone 'vgg99' (did you mean vgg19?)"),
     "weights": ("--backbone zf", "--backbone zf: no pretrained weights of it can be downloaded"),
     "no file": ("--backbone zf --backbone-weights nowhere.pth", "nowhere.pth: no such file"),
     "run form": ("--run fast-rcnn", "--run fast-rcnn: not METHOD=RUN; write it like --run fast-rcnn="),
@@ -309,6 +309,8 @@ WRONG = {
     "setting": ("--set-for fast-rcnn:rate=1", "no setting rate"),
     "method by setting": ("--set model.method=rcnn", "leave them out"),
     "study": ("--methods faster-rcnn --svm", "--svm: studies rcnn or fast-rcnn; add to --methods"),
+    "study named as an option": ("--methods rcnn --proposals-study", "--proposals-study: studies fast-rcnn"),
+    "network of timm's": ("--backbone timm:resnet0 --backbone-weights none", "timm has no resnet0"),
     "study of two": ("--methods faster-rcnn --rpn", "--rpn: studies fast-rcnn and faster-rcnn"),
     "nothing to truncate": ("--methods fast-rcnn --svd --set model.head.widths=[]", "--svd: Fast R-CNN's head has no"),
     "exists": ("", "there: exists; pass --resume"),

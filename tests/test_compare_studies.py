@@ -13,9 +13,19 @@ from conftest import TINY, shape_sample
 from rcnn import build
 from rcnn.api.compare import METHODS, Asked, make_plan
 from rcnn.api.compare.bench import fully_connected, unchanged
-from rcnn.api.compare.pieces import train_piece
+from rcnn.api.compare.methods import method_sections
+from rcnn.api.compare.pieces import method_pieces, train_piece
 from rcnn.api.compare.plan import NUMBERS
-from rcnn.api.compare.record import Machine, new_record, resumed_record
+from rcnn.api.compare.record import (
+    Machine,
+    Measured,
+    PhaseSeconds,
+    Recalled,
+    Searched,
+    Trained,
+    new_record,
+    resumed_record,
+)
 from rcnn.api.compare.studies import STUDIES
 from rcnn.api.compare.studies.multi_task import unrefined
 from rcnn.api.compare.studies.proposals import at_most
@@ -28,6 +38,7 @@ from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Detector, Proposer
 from rcnn.presets.overrides import override, preset
 from rcnn.proposals.files import ProposalTable, write_proposals
+from rcnn.report.compare import write_page
 
 NAMES = ("disc", "square")
 SVM = {"model.head.classifier": "svm", "model.head.box_loss": 0.0, "model.detections.refine": False}
@@ -127,6 +138,50 @@ def test_every_network_of_the_papers_has_a_plan_that_can_be_trained(backbone, tm
     heads = {method: plan.configs[method].model.head for method in METHODS}
     assert {head.widths for head in heads.values()} == {(4096, 1024) if backbone == "vgg-m" else (4096, 4096)}
     assert {head.pool for head in heads.values()} == {7 if backbone == "vgg16" else 6}
+
+
+class MadeUp:
+    """A bench that measures nothing and knows an answer to everything."""
+
+    def search(self):
+        return Searched(file="f", method="selective-search", train_seconds=1.0, test_seconds=1.0, timed=1)
+
+    def train(self, recipe):
+        return Trained(run=recipe.name, seconds={"a": 1.0, "b": 2.0}, pictures=3)
+
+    def measure(self, recipe, adapt, timed):
+        seconds = PhaseSeconds(reading=0.1, proposals=0.2, convolutions=0.3, regions=0.4)
+        per_class = {"boat": 0.25, "raccoon": 0.75}
+        return Measured(
+            pictures=3, AP=0.2, AP50=0.5, mAP=0.5, per_class=per_class, seconds=seconds, timed=1, head_parameters=9
+        )
+
+    def recall(self, recipe, adapt, numbers):
+        shares = [0.5] * len(numbers)
+        return Recalled(numbers=list(numbers), recall50=shares, average=shares)
+
+
+def made_up(plan):
+    """The record of a whole comparison with all studies."""
+    studied = [piece for study in STUDIES.values() for piece in study.pieces(plan)]
+    pieces = {piece.name: piece for piece in (*method_pieces(plan), *studied)}
+    found = {name: (MadeUp().search() if name == "search" else piece.make(MadeUp())) for name, piece in pieces.items()}
+    return new_record(plan.settings, torch.device("cpu")).model_copy(update={"pieces": found})
+
+
+@pytest.mark.parametrize("backbone", ["alexnet", "vgg-m", "vgg16", "zf", "resnet18", "timm:resnet10t"])
+def test_every_table_can_be_made_whatever_the_network_and_what_was_published_of_it(backbone, tmp_path):
+    if backbone.startswith("timm:"):
+        pytest.importorskip("timm", reason="needs the extra `timm`")
+    plan = make_plan(tmp_path, tmp_path / "c", Asked(backbone=backbone, backbone_weights="none", studies=tuple(STUDIES)))
+    record = made_up(plan)
+    sections = [*method_sections(plan, record), *(study.section(plan, record) for study in STUDIES.values())]
+    for section in sections:
+        own = [place for place, column in enumerate(section.table.columns) if not column.paper]
+        assert all(row[place] is not None for row in section.table.filled().rows for place in own[:2]), section.name
+    if backbone == "zf":  # of which the papers published the least
+        write_page(tmp_path / "page.html", "title", {}, sections)
+        assert all(f'id="{section.name}"' in (tmp_path / "page.html").read_text("utf-8") for section in sections)
 
 
 def test_max_pooling_leaves_exact_joint_training_out(tmp_path):
