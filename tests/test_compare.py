@@ -25,7 +25,7 @@ from rcnn.cli import main
 from rcnn.errors import ConfigError
 from rcnn.proposals.files import read_proposals, write_proposals
 from rcnn.report.compare import Column, Section, Table
-from rcnn.report.compare_plots import Bars, Lines, draw
+from rcnn.report.compare_plots import Bars, Lines, draw, round_between, short
 from rcnn.report.words import amount
 from rcnn.sample import DataSet
 
@@ -181,6 +181,28 @@ def test_the_page_needs_nothing_from_elsewhere(whole):
         assert len(re.search(r"</b>(.*?)</figcaption>", rest, re.S)[1]) > 30
     names = re.findall(r'id="([^"]+)"', text)
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("high", [1.05, 1.4, 2.2, 9.0, 150.0, 4e3])
+@pytest.mark.parametrize("low", [0.013, 0.61, 98.0, 1.2e6])
+def test_a_logarithmic_axis_has_ticks_that_are_round_and_told_apart(low, high):
+    ticks = round_between(low, low * high)
+    assert 3 <= len(ticks) <= 12
+    assert all(low <= tick <= low * high for tick in ticks)
+    assert len({short(tick) for tick in ticks}) == len(ticks)
+
+
+def test_names_of_points_that_lie_together_are_all_written_and_not_on_each_other():
+    points = {
+        "R-CNN": [(2.9, 50.5)],
+        "SPPnet": [(2.7, 50.5)],
+        "Fast R-CNN": [(2.8, 49.0)],
+        "Faster R-CNN": [(1.3, 3.4)],
+    }
+    figure = draw(Lines("a", "a", points, "s", "AP50, %", log=True, joined=False))
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert [text.get_text() for text in figure.axes[0].texts] == list(points)
+    assert not any(box.count_overlaps(boxes[:n]) for n, box in enumerate(boxes))
 
 
 def test_tables_leave_out_what_is_empty_and_break_no_number(whole, capsys, monkeypatch):

@@ -173,7 +173,9 @@ def made_up(plan):
 def test_every_table_can_be_made_whatever_the_network_and_what_was_published_of_it(backbone, tmp_path):
     if backbone.startswith("timm:"):
         pytest.importorskip("timm", reason="needs the extra `timm`")
-    plan = make_plan(tmp_path, tmp_path / "c", Asked(backbone=backbone, backbone_weights="none", studies=tuple(STUDIES)))
+    plan = make_plan(
+        tmp_path, tmp_path / "c", Asked(backbone=backbone, backbone_weights="none", studies=tuple(STUDIES))
+    )
     record = made_up(plan)
     sections = [*method_sections(plan, record), *(study.section(plan, record) for study in STUDIES.values())]
     for section in sections:

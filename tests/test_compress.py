@@ -20,7 +20,8 @@ from rcnn.cli import main
 from rcnn.cli.compress import show_sweep
 from rcnn.errors import ConfigError, RcnnError
 from rcnn.presets.overrides import override
-from rcnn.report.sweep import FULL, SweepPoint, knee, name_points
+from rcnn.report.compare_plots import name_points
+from rcnn.report.sweep import FULL, SweepPoint, knee, names_of
 from rcnn.runs import read_metadata, read_tensors, write_tensors
 
 pytestmark = pytest.mark.usefixtures("quiet_log")
@@ -228,7 +229,7 @@ def test_labels_of_a_sweeps_points_do_not_lie_on_each_other():
     some = [point(TOGETHER, {"fc6": n, "fc7": n}, 1000 + n, 0.9) for n in range(40)]
     axes.plot([p.parameters for p in some], [p.ap50 for p in some])
     axes.figure.draw_without_rendering()
-    name_points(axes, some)
+    name_points(axes, names_of(some), "x-small")
     boxes = [text.get_window_extent() for text in axes.texts]
     assert 0 < len(boxes) < len(some)
     assert not any(box.count_overlaps(boxes[:n]) for n, box in enumerate(boxes))
