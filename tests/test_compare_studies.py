@@ -38,6 +38,7 @@ from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Detector, Proposer
 from rcnn.presets.overrides import override, preset
 from rcnn.proposals.files import ProposalTable, write_proposals
+from rcnn.report import papers
 from rcnn.report.compare import write_page
 
 NAMES = ("disc", "square")
@@ -161,12 +162,30 @@ class MadeUp:
         return Recalled(numbers=list(numbers), recall50=shares, average=shares)
 
 
-def made_up(plan):
-    """The record of a whole comparison with all studies."""
-    studied = [piece for study in STUDIES.values() for piece in study.pieces(plan)]
+def made_up(plan, studies=tuple(STUDIES)):
+    """The record of a whole comparison with these studies."""
+    studied = [piece for name in studies for piece in STUDIES[name].pieces(plan)]
     pieces = {piece.name: piece for piece in (*method_pieces(plan), *studied)}
     found = {name: (MadeUp().search() if name == "search" else piece.make(MadeUp())) for name, piece in pieces.items()}
     return new_record(plan.settings, torch.device("cpu")).model_copy(update={"pieces": found})
+
+
+def test_the_papers_numbers_stand_beside_the_classes_of_the_same_name(tmp_path):
+    plan = make_plan(tmp_path, tmp_path / "c", Asked(backbone="vgg16", methods=("rcnn", "faster-rcnn")))
+    record = made_up(plan, ())
+    (table,) = [section.table for section in method_sections(plan, record) if section.name == "classes"]
+    assert [column.name for column in table.columns if column.paper] == ["R-CNN, % (VGG16)"]
+    assert table.rows == (("boat", 25.0, 25.0, 45.4), ("raccoon", 75.0, 75.0, None))
+    boats = {"per_class": {"boat": 0.25}}
+    alone = {k: one.model_copy(update=boats) if isinstance(one, Measured) else one for k, one in record.pieces.items()}
+    sections = method_sections(plan, record.model_copy(update={"pieces": alone}))
+    assert "classes" not in {section.name for section in sections}
+
+
+def test_the_papers_classes_have_the_means_that_they_published():
+    for method, classes in papers.PER_CLASS.items():
+        assert len(classes) == 20
+        assert sum(classes.values()) / 20 == pytest.approx(papers.METHODS[method]["L"].map07, abs=0.051)
 
 
 @pytest.mark.parametrize("backbone", ["alexnet", "vgg-m", "vgg16", "zf", "resnet18", "timm:resnet10t"])
