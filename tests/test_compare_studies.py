@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, shape_sample
+from conftest import TINY, shape_data, shape_sample
 
 from rcnn import build
 from rcnn.api.compare import METHODS, Asked, make_plan
-from rcnn.api.compare.bench import fully_connected, unchanged
+from rcnn.api.compare import bench as bench_module
+from rcnn.api.compare.bench import Bench, fully_connected, unchanged
 from rcnn.api.compare.methods import method_sections
 from rcnn.api.compare.pieces import method_pieces, train_piece
 from rcnn.api.compare.plan import NUMBERS
@@ -222,6 +223,21 @@ def test_precision_is_the_presets_unless_given(tmp_path):
     assert {config.training.precision for config in plan.configs.values()} == {"fp32"}
     plan = make_plan(tmp_path, tmp_path / "c", Asked(backbone="vgg16", sets=sets, precision="fp32"))
     assert {config.training.precision for config in plan.configs.values()} == {"fp32"}
+
+
+def test_a_search_says_how_far_it_is(tmp_path, monkeypatch, caplog):
+    def search(samples, mode, most, workers, cache, on_picture):
+        for _ in samples:
+            on_picture()
+        boxes = {sample.id: np.zeros((0, 4), np.float32) for sample in samples}
+        return ProposalTable("given", {}, boxes, {key: np.zeros(0, np.float32) for key in boxes})
+
+    monkeypatch.setattr(bench_module, "search_proposals", search)
+    plan = make_plan(shape_data(10, 2), tmp_path, Asked(backbone_weights="none", split="val"))
+    with caplog.at_level("INFO", "rcnn"):
+        Bench(plan, None).search()
+    assert caplog.messages[0] == "selective search: 2 of 12 pictures"
+    assert caplog.messages[-1] == "selective search: 12 of 12 pictures"
 
 
 def test_methods_that_share_a_search_have_one_mode(tmp_path):

@@ -51,7 +51,7 @@ def test_full_rank_reproduces_the_detections(run, voc, tmp_path):
     for now, then in zip(found, before, strict=True):
         assert torch.equal(now.labels, then.labels)
         torch.testing.assert_close(now.scores, then.scores, atol=1e-4, rtol=0)
-        torch.testing.assert_close(now.boxes, then.boxes, atol=1e-3, rtol=0)
+        torch.testing.assert_close(now.boxes, then.boxes, atol=1e-4, rtol=0)
 
 
 def test_a_run_with_frozen_norms_is_truncated_too(voc, tmp_path):

@@ -159,7 +159,10 @@ WRONG = {
     "recall of nothing": ("{flat} --out {tmp}/new.png --recall {tmp}/gone", "gone: no such file; make it with"),
     "recall as text": ("{flat} --out {tmp}/new.txt --recall {tmp}/file", "ends in .png, .svg or .pdf"),
     "recall of a text": ("{flat} --out {tmp}/new.png --recall {tmp}/file", "file: not a whole safetensors file"),
-    "recall of other data": ("{flat} --out {tmp}/new.png --recall {tmp}/part", "p1: has no proposals in {tmp}/part; make"),
+    "recall of other data": (
+        "{flat} --out {tmp}/new.png --recall {tmp}/part",
+        "p1: has no proposals in {tmp}/part; make",
+    ),
     "recall of no results": ("{flat} --out {tmp}/new.png --recall {tmp}/no.json", "no.json: no such file; give COCO"),
     "existing file": ("{flat} --out {tmp}/file", "exists; pass --overwrite"),
     "no safetensors": ("{flat} --out {tmp}/new.json", "give --out a name such as new.safetensors"),

@@ -18,6 +18,7 @@ from rcnn.api.data import read_data, split
 from rcnn.api.loading import load
 from rcnn.api.measuring import evaluate_protocols, evaluation_samples
 from rcnn.api.proposals import recall_of, search_proposals
+from rcnn.api.regions import SearchTeller
 from rcnn.api.training import prepare_training
 from rcnn.bench.phases import phase_seconds
 from rcnn.compression.svd import parameters
@@ -81,7 +82,8 @@ class Bench:
         train, tested = self._part("train"), split(self.dataset, asked.split, "--split NAME")
         if self.proposals is None:
             every = {sample.id: sample for sample in (*train, *self._part("val"), *tested)}
-            table = search_proposals(list(every.values()), mode, self._most(), asked.search_workers, cache_folder())
+            cores, tell = asked.search_workers, SearchTeller(len(every))
+            table = search_proposals(list(every.values()), mode, self._most(), cores, cache_folder(), tell)
             write_proposals(self.plan.out / PROPOSALS, table)
         file = Path(str(self.proposals))
         method = read_proposals(file, self.dataset).method
