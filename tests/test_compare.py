@@ -309,6 +309,9 @@ WRONG = {
     "both": ("--resume --overwrite", "--resume and --overwrite: give one of them"),
     "nothing to resume": ("--resume", "compare.json: No such file"),
     "no proposals": ("--proposals gone.safetensors", "gone.safetensors: no such file; give --proposals a file of"),
+    "torn proposals": ("--overwrite --proposals {out}/../torn", "torn: not a whole safetensors file"),
+    "proposals of others": ("--overwrite --proposals {out}/../part.json", "has no proposals in"),
+    "val split": ("--val-split dev --overwrite", "split 'dev'"),
     "untrainable": (
         "--methods rcnn,fast-rcnn --set-for fast-rcnn:training.scheme=4-step",
         "4-step is no scheme of fast-rcnn",
@@ -320,6 +323,8 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_use_is_one_line_and_writes_nothing(case, whole, voc, tmp_path, capsys):
     (tmp_path / "there").mkdir()
+    (whole[0].parent / "torn").write_text("torn")
+    (whole[0].parent / "part.json").write_text('[{"image_id": "train0", "bbox": [1, 1, 9, 9], "score": 1}]')
     line, message = WRONG[case]
     words = line.format(out=whole[0], tmp=tmp_path).split()
     words += ["--backbone-weights", "none"] if "backbone" not in line else []
