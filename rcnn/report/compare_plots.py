@@ -71,6 +71,9 @@ def draw(plot: Plot) -> "Figure":
             _draw_bars(axes, plot)
         else:
             _draw_lines(axes, plot)
+            if not plot.joined:
+                figure.draw_without_rendering()  # where things are is known after this
+                name_points(axes, _named(plot), size="small", all_of_them=True)
     return figure
 
 
@@ -158,12 +161,12 @@ def _draw_lines(axes: "Axes", plot: Lines) -> None:
         _end_at_100(axes.yaxis)
     if plot.joined and len(plot.series) > 1:
         axes.legend(fontsize="small", frameon=False)
-    if not plot.joined:
-        axes.figure.draw_without_rendering()  # where things are is known after this
-        named = [
-            (name, (x, y)) for name, points in plot.series.items() for x, y in points if x is not None and y is not None
-        ]
-        name_points(axes, named, size="small", all_of_them=True)
+
+
+def _named(plot: Lines) -> list[tuple[str, tuple[float, float]]]:
+    """Each known point under its series' name."""
+    points = [(name, x, y) for name, series in plot.series.items() for x, y in series]
+    return [(name, (x, y)) for name, x, y in points if x is not None and y is not None]
 
 
 def name_points(
