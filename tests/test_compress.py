@@ -117,7 +117,7 @@ WRONG = {
     "compressed": ("{small} --svd fc7=2 --out {tmp}/new", "fc7: truncated to rank 4 already"),
     "nothing left to sweep": ("{small} --sweep {voc} --out {tmp}/new", "all its layers are truncated already"),
     "torchvision's": ("torchvision:fasterrcnn_resnet50_fpn --svd fc6=4 --out {tmp}/new", "no run of this library"),
-    "no run": ("{tmp}/none --svd fc6=4 --out {tmp}/new", "none: no such run"),
+    "no run": ("{tmp}/none --svd fc6=4 --out {tmp}/new", "none: no such run; give the folder of one"),
     "a file": ("{run}/model.safetensors --svd fc6=4 --out {tmp}/new", "give the folder of a run"),
     "exists": ("{run} --svd fc6=4 --out {tmp}/there", "there: exists; pass --overwrite"),
     "sweep exists": ("{run} --sweep {voc} --out {tmp}/there", "there: exists; pass --overwrite"),

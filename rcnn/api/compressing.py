@@ -86,6 +86,8 @@ def load_run(run: Path | str, device: str) -> Detector:
         raise ConfigError(f"{run}: no run of this library; give the folder of one, which rcnn train makes")
     if Path(run).is_file():
         raise ConfigError(f"{run}: a file; give the folder of a run")
+    if not Path(run).exists():
+        raise ConfigError(f"{run}: no such run; give the folder of one, which rcnn train makes")
     return as_trained(run, choose_device(device))
 
 
