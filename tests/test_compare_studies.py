@@ -8,14 +8,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, shape_sample
+from conftest import TINY, shape_data, shape_sample
 
 from rcnn import build
 from rcnn.api.compare import METHODS, Asked, make_plan
-from rcnn.api.compare.bench import fully_connected, unchanged
-from rcnn.api.compare.pieces import train_piece
+from rcnn.api.compare import bench as bench_module
+from rcnn.api.compare.bench import Bench, fully_connected, unchanged
+from rcnn.api.compare.methods import method_sections
+from rcnn.api.compare.pieces import method_pieces, train_piece
 from rcnn.api.compare.plan import NUMBERS
-from rcnn.api.compare.record import Machine, new_record, resumed_record
+from rcnn.api.compare.record import (
+    Machine,
+    Measured,
+    PhaseSeconds,
+    Recalled,
+    Searched,
+    Trained,
+    new_record,
+    resumed_record,
+)
 from rcnn.api.compare.studies import STUDIES
 from rcnn.api.compare.studies.multi_task import unrefined
 from rcnn.api.compare.studies.proposals import at_most
@@ -28,6 +39,8 @@ from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Detector, Proposer
 from rcnn.presets.overrides import override, preset
 from rcnn.proposals.files import ProposalTable, write_proposals
+from rcnn.report import papers
+from rcnn.report.compare import write_page
 
 NAMES = ("disc", "square")
 SVM = {"model.head.classifier": "svm", "model.head.box_loss": 0.0, "model.detections.refine": False}
@@ -129,6 +142,70 @@ def test_every_network_of_the_papers_has_a_plan_that_can_be_trained(backbone, tm
     assert {head.pool for head in heads.values()} == {7 if backbone == "vgg16" else 6}
 
 
+class MadeUp:
+    """A bench that measures nothing and knows an answer to everything."""
+
+    def search(self):
+        return Searched(file="f", method="selective-search", train_seconds=1.0, test_seconds=1.0, timed=1)
+
+    def train(self, recipe):
+        return Trained(run=recipe.name, seconds={"a": 1.0, "b": 2.0}, pictures=3)
+
+    def measure(self, recipe, adapt, timed):
+        seconds = PhaseSeconds(reading=0.1, proposals=0.2, convolutions=0.3, regions=0.4)
+        per_class = {"boat": 0.25, "raccoon": 0.75}
+        return Measured(
+            pictures=3, AP=0.2, AP50=0.5, mAP=0.5, per_class=per_class, seconds=seconds, timed=1, head_parameters=9
+        )
+
+    def recall(self, recipe, adapt, numbers):
+        shares = [0.5] * len(numbers)
+        return Recalled(numbers=list(numbers), recall50=shares, average=shares)
+
+
+def made_up(plan, studies=tuple(STUDIES)):
+    """The record of a whole comparison with these studies."""
+    studied = [piece for name in studies for piece in STUDIES[name].pieces(plan)]
+    pieces = {piece.name: piece for piece in (*method_pieces(plan), *studied)}
+    found = {name: (MadeUp().search() if name == "search" else piece.make(MadeUp())) for name, piece in pieces.items()}
+    return new_record(plan.settings, torch.device("cpu")).model_copy(update={"pieces": found})
+
+
+def test_the_papers_numbers_stand_beside_the_classes_of_the_same_name(tmp_path):
+    plan = make_plan(tmp_path, tmp_path / "c", Asked(backbone="vgg16", methods=("rcnn", "faster-rcnn")))
+    record = made_up(plan, ())
+    (table,) = [section.table for section in method_sections(plan, record) if section.name == "classes"]
+    assert [column.name for column in table.columns if column.paper] == ["R-CNN, % (VGG16)"]
+    assert table.rows == (("boat", 25.0, 25.0, 45.4), ("raccoon", 75.0, 75.0, None))
+    boats = {"per_class": {"boat": 0.25}}
+    alone = {k: one.model_copy(update=boats) if isinstance(one, Measured) else one for k, one in record.pieces.items()}
+    sections = method_sections(plan, record.model_copy(update={"pieces": alone}))
+    assert "classes" not in {section.name for section in sections}
+
+
+def test_the_papers_classes_have_the_means_that_they_published():
+    for method, classes in papers.PER_CLASS.items():
+        assert len(classes) == 20
+        assert sum(classes.values()) / 20 == pytest.approx(papers.METHODS[method]["L"].map07, abs=0.051)
+
+
+@pytest.mark.parametrize("backbone", ["alexnet", "vgg-m", "vgg16", "zf", "resnet18", "timm:resnet10t"])
+def test_every_table_can_be_made_whatever_the_network_and_what_was_published_of_it(backbone, tmp_path):
+    if backbone.startswith("timm:"):
+        pytest.importorskip("timm", reason="needs the extra `timm`")
+    plan = make_plan(
+        tmp_path, tmp_path / "c", Asked(backbone=backbone, backbone_weights="none", studies=tuple(STUDIES))
+    )
+    record = made_up(plan)
+    sections = [*method_sections(plan, record), *(study.section(plan, record) for study in STUDIES.values())]
+    for section in sections:
+        own = [place for place, column in enumerate(section.table.columns) if not column.paper]
+        assert all(row[place] is not None for row in section.table.filled().rows for place in own[:2]), section.name
+    if backbone == "zf":  # of which the papers published the least
+        write_page(tmp_path / "page.html", "title", {}, sections)
+        assert all(f'id="{section.name}"' in (tmp_path / "page.html").read_text("utf-8") for section in sections)
+
+
 def test_max_pooling_leaves_exact_joint_training_out(tmp_path):
     plan = make_plan(tmp_path, tmp_path / "c", Asked(backbone="vgg16", methods=("faster-rcnn",)))
     names = {piece.name for piece in STUDIES["schemes"].pieces(plan)}
@@ -146,6 +223,21 @@ def test_precision_is_the_presets_unless_given(tmp_path):
     assert {config.training.precision for config in plan.configs.values()} == {"fp32"}
     plan = make_plan(tmp_path, tmp_path / "c", Asked(backbone="vgg16", sets=sets, precision="fp32"))
     assert {config.training.precision for config in plan.configs.values()} == {"fp32"}
+
+
+def test_a_search_says_how_far_it_is(tmp_path, monkeypatch, caplog):
+    def search(samples, mode, most, workers, cache, on_picture):
+        for _ in samples:
+            on_picture()
+        boxes = {sample.id: np.zeros((0, 4), np.float32) for sample in samples}
+        return ProposalTable("given", {}, boxes, {key: np.zeros(0, np.float32) for key in boxes})
+
+    monkeypatch.setattr(bench_module, "search_proposals", search)
+    plan = make_plan(shape_data(10, 2), tmp_path, Asked(backbone_weights="none", split="val"))
+    with caplog.at_level("INFO", "rcnn"):
+        Bench(plan, None).search()
+    assert caplog.messages[0] == "selective search: 2 of 12 pictures"
+    assert caplog.messages[-1] == "selective search: 12 of 12 pictures"
 
 
 def test_methods_that_share_a_search_have_one_mode(tmp_path):

@@ -159,7 +159,11 @@ WRONG = {
     "recall of nothing": ("{flat} --out {tmp}/new.png --recall {tmp}/gone", "gone: no such file; make it with"),
     "recall as text": ("{flat} --out {tmp}/new.txt --recall {tmp}/file", "ends in .png, .svg or .pdf"),
     "recall of a text": ("{flat} --out {tmp}/new.png --recall {tmp}/file", "file: not a whole safetensors file"),
-    "recall of other data": ("{flat} --out {tmp}/new.png --recall {tmp}/part", "has no proposals in the file"),
+    "recall of other data": (
+        "{flat} --out {tmp}/new.png --recall {tmp}/part",
+        "p1: has no proposals in {tmp}/part; make",
+    ),
+    "recall of no results": ("{flat} --out {tmp}/new.png --recall {tmp}/no.json", "no.json: no such file; give COCO"),
     "existing file": ("{flat} --out {tmp}/file", "exists; pass --overwrite"),
     "no safetensors": ("{flat} --out {tmp}/new.json", "give --out a name such as new.safetensors"),
     "numbers over their source": ("{flat} --out {tmp}/some.png --recall {tmp}/some.json", "and is to be measured"),
@@ -182,7 +186,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(words, flat, tmp_path, capsy
     write_proposals(tmp_path / "part", ProposalTable("x", {}, {"p0": np.zeros((0, 4))}, {"p0": np.zeros(0)}))
     before = set(tmp_path.rglob("*"))
     assert main(["propose", *line.format(flat=flat, tmp=tmp_path).split()]) == 2
-    assert_one_line(capsys.readouterr().err, message)
+    assert_one_line(capsys.readouterr().err, message.format(tmp=tmp_path))
     assert set(tmp_path.rglob("*")) == before
 
 

@@ -1,6 +1,7 @@
 """`rcnn reproduce`: each row can be built, and one of each method runs to its end on a miniature VOC."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -10,10 +11,11 @@ from conftest import Silent
 from voc_devkit import write_devkit, write_regions
 
 from rcnn import api, build
-from rcnn.api.reproducing import Plan, measure_row, plans, prepare_row, voc_data
+from rcnn.api.reproducing import Plan, Reproduced, measure_row, plans, prepare_row, voc_data
 from rcnn.cli import main
-from rcnn.cli.reproduce import Foresight, forecast, lengths
+from rcnn.cli.reproduce import Foresight, _report, forecast, lengths
 from rcnn.errors import DataError
+from rcnn.evaluation import Evaluation
 from rcnn.presets import rows as rows_module
 from rcnn.presets.overrides import override
 from rcnn.presets.rows import ROWS, row_config
@@ -84,6 +86,29 @@ def test_a_row_of_each_method_runs_to_its_end(name, devkit, regions, tmp_path, c
     assert content["difference"] == pytest.approx(content["ours"]["mAP"] - ROWS[name].map)
     assert set(content["per_class"]) == {"disc", "square"}
     assert "training.iterations=2" in content["set"]
+
+
+def test_each_class_stands_beside_the_papers_where_it_gives_one(tmp_path, capsys):
+    row, classes = ROWS["rcnn-vgg16-07"], {"boat": {"AP": 0.5}, "raccoon": {"AP": 0.25}}
+    evaluation = Evaluation("voc07", 3, {"mAP": 0.375}, classes)
+    found = Reproduced(row, tmp_path, evaluation, 1.0, 2.0)
+    _report("rcnn-vgg16-07", found, [], "torchvision")
+    shown = capsys.readouterr().out
+    assert re.search(r"boat +50\.0 +45\.4 +\+4\.6", shown)
+    assert re.search(r"raccoon +25\.0 +-", shown)
+    content = json.loads((tmp_path / "reproduce.json").read_text())
+    assert content["published"]["per_class"]["boat"] == {"AP": pytest.approx(0.454)}
+    _report("rcnn-vgg-m-07", replace(found, row=ROWS["rcnn-vgg-m-07"]), [], "torchvision")
+    assert "boat" not in capsys.readouterr().out
+
+
+def test_a_head_too_narrow_for_the_ranks_is_told_before_it_trains(devkit, regions, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["reproduce", "fast-rcnn-alexnet-07-svd", "--voc", devkit, "--out", out, "--proposals", regions]
+    line = [*map(str, command), "--weights", "none", "--set", "model.head.widths=[64]"]
+    assert main(line) == 2
+    assert "keeps 1024 ranks of fc6, which has 64 units; leave model.head.widths" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_finished_row_is_measured_again_and_truncated_by_a_row_of_the_same_training(

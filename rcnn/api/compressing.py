@@ -84,6 +84,8 @@ def load_run(run: Path | str, device: str, weights: Path | str | None = None) ->
     """The best detector of a run, or that of `LIBRARY:NAME` with its `weights` in a file."""
     if not is_of_others(run) and Path(run).is_file():
         raise ConfigError(f"{run}: a file; give the folder of a run")
+    if not is_of_others(run) and not Path(run).exists():
+        raise ConfigError(f"{run}: no such run; give the folder of one, which rcnn train makes")
     return read_whole(run, choose_device(device), weights)
 
 

@@ -39,11 +39,11 @@ def _searched(samples: Sequence[Sample], proposer: Proposer, workers: int) -> Pr
     bare = [sample for sample in samples if sample.proposals is None]
     if not bare:
         return ProposalTable("given", {}, {}, {})
-    tell = _Teller(len(bare))
+    tell = SearchTeller(len(bare))
     return search_proposals(bare, proposer.mode, proposer.most, workers, cache_folder(), tell, proposer.max_pixels)
 
 
-class _Teller:
+class SearchTeller:
     """Says now and then how far the search is."""
 
     def __init__(self, count: int) -> None:

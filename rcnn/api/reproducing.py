@@ -17,9 +17,10 @@ from rcnn.data import enforce, samples_of
 from rcnn.data.defects import OpenedData
 from rcnn.data.files import child
 from rcnn.data.voc import read_voc
-from rcnn.errors import DataError, WeightsError
+from rcnn.errors import ConfigError, DataError, WeightsError
 from rcnn.evaluation import Evaluation
 from rcnn.presets.rows import Part, Row
+from rcnn.report import papers
 from rcnn.runs import REPRODUCED, RunFolder, write_text
 from rcnn.sample import DataSet, Sample
 from rcnn.training.schemes import Learn
@@ -31,6 +32,10 @@ TARS = {
     (2012, "trainval"): "VOCtrainval_11-May-2012.tar",
 }
 """The archives of VOC that the splits come in."""
+
+
+PER_CLASS = {"rcnn-vgg16-07": "rcnn", "sppnet-vgg16-07-5-scales": "sppnet", "fast-rcnn-vgg16-07": "fast-rcnn"}
+"""The rows of which a paper gives every class, and their methods."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,11 @@ class Reproduced:
     def difference(self) -> float | None:
         """Points of mAP above the published number."""
         return None if self.map is None or self.row.map is None else self.map - self.row.map
+
+
+def published_classes(name: str) -> dict[str, float]:
+    """AP by class, in percent, that was published for a row; nothing where none was."""
+    return papers.PER_CLASS[PER_CLASS[name]] if name in PER_CLASS else {}
 
 
 @dataclass(frozen=True)
@@ -102,9 +112,11 @@ def prepare_row(
 ) -> Prepared:
     """The row's training, ready to begin or to go on; the options are those of `prepare_training`.
 
-    Raises WeightsError where its network has no weights to download and none are given.
+    Raises WeightsError where its network has no weights to download and none are given, and ConfigError for layers
+    that are too narrow for the row's ranks: now, not after all training.
     """
     backbone = config.model.backbone
+    _check_ranks(name, row, config)
     if weights is None and backbone not in WEIGHTS and not options.get("resume"):
         raise WeightsError(
             f"{name}: no ImageNet weights of {backbone} can be downloaded; pass --weights FILE "
@@ -115,6 +127,16 @@ def prepare_row(
         return prepare_training(dataset, out, listener, config, **options)
     except WeightsError as error:
         raise WeightsError(str(error).replace("--backbone-weights", "--weights")) from error
+
+
+def _check_ranks(name: str, row: Row, config: Config) -> None:
+    widths = {f"fc{number}": width for number, width in enumerate(config.model.head.widths, start=6)}
+    for layer, rank in row.ranks.items():
+        if rank > widths.get(layer, 0):
+            raise ConfigError(
+                f"{name}: keeps {rank} ranks of {layer}, which has {widths.get(layer, 0)} units; leave "
+                "model.head.widths as in the paper, or train the row without -svd and use rcnn compress"
+            )
 
 
 def plans(prepared: Prepared) -> list[Plan]:
@@ -158,7 +180,12 @@ def begun_with(out: Path | str) -> str:
 
 def write_reproduced(name: str, found: Reproduced, sets: Sequence[str], weights: str) -> Path:
     """Write `reproduce.json` into the run that was measured; `sets` are the settings that were not the paper's."""
-    published = {"mAP": found.row.map, "seconds_per_picture": found.row.seconds, "training_hours": found.row.hours}
+    published = {
+        "mAP": found.row.map,
+        "seconds_per_picture": found.row.seconds,
+        "training_hours": found.row.hours,
+        "per_class": {kind: {"AP": ap / 100} for kind, ap in published_classes(name).items()},
+    }
     ours = {"mAP": found.map, "seconds_per_picture": found.seconds, "training_hours": found.hours}
     evaluation = found.evaluation.to_json()
     content = {

@@ -1,6 +1,6 @@
 """`rcnn reproduce`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from rcnn.api.reproducing import (
     measure_row,
     plans,
     prepare_row,
+    published_classes,
     voc_data,
     write_reproduced,
 )
@@ -105,6 +106,8 @@ def _report(name: str, found: Reproduced, sets: Sequence[str], weights: str) -> 
     """Write the numbers down, and show them."""
     file = write_reproduced(name, found, sets, weights)
     _console.print(result_table(found))
+    if published := published_classes(name):
+        _console.print(classes_table(found, published))
     for warning in found.evaluation.warnings:
         _console.print(f"note: {warning}", soft_wrap=True)
     if sets or weights == "none":
@@ -129,6 +132,16 @@ def result_table(found: Reproduced) -> Table:
     table.add_row("mAP", _number(found.map, ".1f"), _number(published.map, ".1f"), _number(difference, "+.1f"))
     table.add_row("s a picture", _number(found.seconds, ".3f"), _number(published.seconds))
     table.add_row("training h", _number(found.hours, ".2f"), _number(published.hours))
+    return table
+
+
+def classes_table(found: Reproduced, published: Mapping[str, float]) -> Table:
+    """AP of each class beside the paper's."""
+    table = Table("class", "ours", "paper", "difference", box=None, pad_edge=False)
+    for name, numbers in found.evaluation.per_class.items():
+        ours, paper = 100 * numbers["AP"], published.get(name)
+        difference = None if paper is None else ours - paper
+        table.add_row(name, _number(ours, ".1f"), _number(paper, ".1f"), _number(difference, "+.1f"))
     return table
 
 

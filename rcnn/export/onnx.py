@@ -1,5 +1,6 @@
 """From a program to an ONNX model, with this library's operators in those of ONNX; and to a file."""
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,16 +25,18 @@ def to_onnx(program: ExportedProgram) -> "ModelProto":
     inputs = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
     spec = program.call_spec.out_spec
     assert spec is not None
-    made = torch.onnx.export(
-        program,
-        (),
-        input_names=inputs,
-        output_names=list(spec.context),  # the keys of the dictionary that a graph returns
-        custom_translation_table=dict(translations()),
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of what torch itself is about to drop
+        made = torch.onnx.export(
+            program,
+            (),
+            input_names=inputs,
+            output_names=list(spec.context),  # the keys of the dictionary that a graph returns
+            custom_translation_table=dict(translations()),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     assert made is not None
     return made.model_proto
 

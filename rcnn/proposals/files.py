@@ -29,6 +29,8 @@ class ProposalTable:
     settings: dict[str, Any]
     boxes: dict[str, Float[np.ndarray, "P 4"]]
     scores: dict[str, Float[np.ndarray, "P"]]
+    file: str = "the file"
+    """Where they were read from, for errors."""
 
 
 def write_proposals(path: Path, table: ProposalTable) -> None:
@@ -51,9 +53,11 @@ def read_proposals(path: Path, dataset: DataSet | None = None) -> ProposalTable:
     Raises DataError for a file that is missing, torn, of another kind or of a newer format.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file; make it with rcnn propose DATA --out {path}")
+        results = path.suffix.lower() == ".json"  # which rcnn propose reads and does not write
+        advice = "give COCO results that exist" if results else f"make it with rcnn propose DATA --out {path}"
+        raise DataError(f"{path}: no such file; {advice}")
     if path.suffix.lower() == ".json":
-        return ProposalTable("coco-results", {}, *read_coco_results(path, dataset))
+        return ProposalTable("coco-results", {}, *read_coco_results(path, dataset), str(path))
     arrays, metadata = _content(path)
     boxes, scores, offsets = (arrays.get(name, np.zeros(0)) for name in ("boxes", "scores", "offsets"))
     keys = metadata.get("keys", [])
@@ -65,6 +69,7 @@ def read_proposals(path: Path, dataset: DataSet | None = None) -> ProposalTable:
         dict(metadata.get("settings", {})),
         dict(zip(keys, np.split(boxes, parts), strict=True)) if keys else {},
         dict(zip(keys, np.split(scores, parts), strict=True)) if keys else {},
+        str(path),
     )
 
 
@@ -78,7 +83,7 @@ def attach(dataset: DataSet, table: ProposalTable, maximum: int | None = None) -
         for sample in samples:
             if sample.id not in table.boxes:
                 raise DataError(
-                    f"{sample.id}: has no proposals in the file; make them for all of this data with rcnn propose"
+                    f"{sample.id}: has no proposals in {table.file}; make them for all of this data with rcnn propose"
                 )
         splits[name] = [replace(sample, proposals=table.boxes[sample.id][:maximum]) for sample in samples]
     return replace(dataset, splits=splits)

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+FEWEST_TICKS = 3
 COLOURS = ("#3b7dd8", "#e08214", "#2a9d6f", "#c6467c", "#8a6fd1", "#7f7f7f")
 """Legible on white and on black."""
 _PUBLISHED = {"paper": "#9a968c"}
+_BESIDE = (((9, -3), "left"), ((5, -14), "left"), ((5, 9), "left"), ((-9, -3), "right"), ((-5, 9), "right"))
+"""Where a name may stand: how far from its point, and on which side of it the name's own end is."""
 _INK = "#010203"  # drawn with this, then replaced by the colour of the page's text
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -68,6 +71,9 @@ def draw(plot: Plot) -> "Figure":
             _draw_bars(axes, plot)
         else:
             _draw_lines(axes, plot)
+            if not plot.joined:
+                figure.draw_without_rendering()  # where things are is known after this
+                name_points(axes, _named(plot), size="small", all_of_them=True)
     return figure
 
 
@@ -140,22 +146,46 @@ def _draw_lines(axes: "Axes", plot: Lines) -> None:
         known = [(x, y) for x, y in points if x is not None and y is not None]
         xs, ys = ([point[part] for point in known] for part in (0, 1))
         axes.plot(xs, ys, "o-" if plot.joined else "o", color=COLOURS[number % len(COLOURS)], label=name)
-        for place in () if plot.joined else known:
-            axes.annotate(name, place, xytext=(6, 5), textcoords="offset points", fontsize="small")
     axes.set_xlabel(plot.x)
     axes.set_ylabel(plot.y)
+    axes.margins(0.12 if plot.joined else 0.25, 0.12)  # beside single points stand their names
     if plot.log:
         axes.set_xscale("log")
         xs = sorted({x for points in plot.series.values() for x, _ in points if x})
-        ticks = _apart(xs) if plot.joined else round_between(xs[0], xs[-1])
+        ticks = _apart(xs) if plot.joined else round_between(*axes.get_xlim())
         axes.set_xticks(ticks, [short(tick) for tick in ticks])
         axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.margins(0.12)
+    axes.autoscale_view()
     if plot.y.endswith("%"):
         _end_at_100(axes.yaxis)
     if plot.joined and len(plot.series) > 1:
         axes.legend(fontsize="small", frameon=False)
+
+
+def _named(plot: Lines) -> list[tuple[str, tuple[float, float]]]:
+    """Each known point under its series' name."""
+    points = [(name, x, y) for name, series in plot.series.items() for x, y in series]
+    return [(name, (x, y)) for name, x, y in points if x is not None and y is not None]
+
+
+def name_points(
+    axes: "Axes", named: Sequence[tuple[str, tuple[float, float]]], size: str, all_of_them: bool = False
+) -> None:
+    """Write names beside their points, the first first, where there is room, or `all_of_them` anyhow."""
+    from matplotlib.transforms import Bbox
+
+    spots = axes.transData.transform([place for _, place in named])
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in spots]
+    for name, place in named:
+        for number, (offset, side) in enumerate(_BESIDE, start=1):
+            text = axes.annotate(name, place, offset, textcoords="offset points", fontsize=size, ha=side)
+            box = text.get_window_extent()
+            free = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) and not box.count_overlaps(taken)
+            if free or (all_of_them and number == len(_BESIDE)):
+                taken.append(box)
+                break
+            text.remove()
 
 
 def _end_at_100(axis: "Axis") -> None:
@@ -174,15 +204,20 @@ def _apart(ordered: Sequence[float]) -> list[float]:
 
 
 def round_between(low: float, high: float) -> list[float]:
-    """Round numbers from a little below `low` to a little above `high`: 1, 2, 5, 10 ..., or powers of ten if many."""
-    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
-    steps = (1, 2, 5) if high < 1000 * low else (1,)
-    numbers = [step * 10.0**decade for decade in decades for step in steps]
-    return [number for number in numbers if low / 2 <= number <= 2 * high]
+    """Round numbers between two, three at least: powers of ten, or 1, 2, 5, 10 ..., or evenly spaced ones."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 2, 5)):
+        numbers = [step * 10.0**decade for decade in decades for step in steps]
+        if len(inside := [number for number in numbers if low <= number <= high]) >= FEWEST_TICKS:
+            return inside
+    from matplotlib.ticker import MaxNLocator
+
+    spaced = MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return [float(number) for number in spaced if low <= number <= high]
 
 
 def short(number: float) -> str:
     """A number as an axis has room for it."""
     if number >= 1e5:
-        return f"{number / 1e6:.2g} M"
-    return f"{number:,.0f}" if number >= 1 else f"{number:.2g}"
+        return f"{number / 1e6:.3g} M"
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"

@@ -55,6 +55,20 @@ PHASES_MS = {
 COCO = {"fast-rcnn": (39.3, 19.3), "faster-rcnn": (42.1, 21.5)}
 """AP50 and AP on COCO test-dev, VGG16 (Faster R-CNN, table 11)."""
 
+_VOC = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+_RCNN = (73.4, 77.0, 63.4, 45.4, 44.6, 75.1, 78.1, 79.8, 40.5, 73.7, 62.2, 79.4, 78.1, 73.1, 64.2, 35.6, 66.8, 67.2)
+_SPPNET = (73.9, 72.3, 62.5, 51.5, 44.4, 74.4, 73.0, 74.4, 42.3, 73.6, 57.7, 70.3, 74.6, 74.3, 54.2, 34.0, 56.4, 56.4)
+_FAST = (74.5, 78.3, 69.2, 53.2, 36.6, 77.3, 78.2, 82.0, 40.7, 72.7, 67.9, 79.6, 79.2, 73.0, 69.0, 30.1, 65.4, 70.2)
+PER_CLASS: dict[str, dict[str, float]] = {
+    "rcnn": dict(zip(_VOC, (*_RCNN, 70.4, 71.1), strict=True)),
+    "sppnet": dict(zip(_VOC, (*_SPPNET, 67.9, 73.5), strict=True)),
+    "fast-rcnn": dict(zip(_VOC, (*_FAST, 75.8, 65.8), strict=True)),
+}
+"""AP of each class of VOC, VGG16 (Fast R-CNN, table 1)."""
+
 SVD = {"S": (57.1, 56.5), "M": (59.2, 58.7), "L": (66.9, 66.6)}
 """mAP before and after truncation of fc6 to 1024 and fc7 to 256 (Fast R-CNN, table 4)."""
 SVD_MS = {"S": (100.0, 60.0), "M": (150.0, 80.0), "L": (320.0, 220.0)}

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rcnn.report.compare_plots import round_between, short
+from rcnn.report.compare_plots import name_points, round_between, short
 from rcnn.runs import write_bytes
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def draw_sweep(sweep: Sweep, chosen: SweepPoint, tolerance: float, file: Path) -
     lower[0].set_ylabel("AP")
     figure.legend(*upper[0].get_legend_handles_labels(), loc="outside lower center", ncols=8, fontsize="small")
     figure.draw_without_rendering()  # where things are is known after this
-    name_points(upper[0], sorted(points, key=lambda point: point is not chosen))
+    name_points(upper[0], names_of(sorted(points, key=lambda point: point is not chosen)), "x-small")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     write_bytes(file, content.getvalue())
@@ -142,27 +142,15 @@ def _draw_knee(axis: "Axes", points: Sequence[SweepPoint], chosen: SweepPoint, t
 
 def _mark_parameters(axis: "Axes", points: Sequence[SweepPoint]) -> None:
     """A logarithmic axis with ticks at round numbers."""
-    counts = [point.parameters for point in points]
     axis.set_xscale("log")
-    limits, ticks = axis.get_xlim(), round_between(min(counts), max(counts))
+    limits = axis.get_xlim()
+    ticks = round_between(*limits)
     axis.set_xticks(ticks, [short(tick) for tick in ticks])
     axis.minorticks_off()
     axis.set_xlim(limits)
 
 
-def name_points(axis: "Axes", points: Sequence[SweepPoint]) -> None:
-    """Write ranks beside their points, to the right or below, the first points first, where there is room."""
-    from matplotlib.transforms import Bbox
-
-    spots = axis.transData.transform([(point.parameters, point.ap50) for point in points])
-    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in spots]
-    for point in points:
-        ranks = "/".join(str(rank) for rank in point.ranks.values()) or FULL
-        for offset in ((9, -3), (5, -14), (5, 9), (-28, 9)):
-            place = (point.parameters, point.ap50)
-            text = axis.annotate(ranks, place, xytext=offset, textcoords="offset points", fontsize="x-small")
-            box = text.get_window_extent()
-            if axis.bbox.containsx(box.x1) and not box.count_overlaps(taken):
-                taken.append(box)
-                break
-            text.remove()
+def names_of(points: Sequence[SweepPoint]) -> list[tuple[str, tuple[float, float]]]:
+    """The ranks of each point, and where it lies."""
+    ranks = ["/".join(str(rank) for rank in point.ranks.values()) or FULL for point in points]
+    return [(name, (point.parameters, point.ap50)) for name, point in zip(ranks, points, strict=True)]

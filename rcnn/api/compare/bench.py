@@ -18,6 +18,7 @@ from rcnn.api.data import read_data, split
 from rcnn.api.loading import load
 from rcnn.api.measuring import evaluate_protocols, evaluation_samples
 from rcnn.api.proposals import recall_of, search_proposals
+from rcnn.api.regions import SearchTeller, attached
 from rcnn.api.training import prepare_training
 from rcnn.bench.phases import phase_seconds
 from rcnn.compression.svd import parameters
@@ -63,10 +64,12 @@ class Bench:
         return str(found) if found.is_file() else None
 
     def check(self) -> None:
-        """Raise an error for splits without pictures, and for given runs of other classes."""
-        self._part("train")
+        """Raise an error for splits without pictures, regions that lack some, and given runs of other classes."""
         tested = split(self.dataset, self.plan.asked.split, "--split NAME")
+        every = [*self._part("train"), *self._part("val"), *tested]
         check_protocol(tested, self.dataset.class_names, "coco")
+        if self.plan.asked.proposals and any(method in SEARCHING for method in self.plan.methods):
+            attached(every, read_proposals(self.plan.asked.proposals, self.dataset))
         for method, run in self.plan.asked.given.items():
             names = read_metadata(RunFolder(run).best)["class_names"]
             if set(names) != set(self.dataset.class_names):
@@ -81,7 +84,8 @@ class Bench:
         train, tested = self._part("train"), split(self.dataset, asked.split, "--split NAME")
         if self.proposals is None:
             every = {sample.id: sample for sample in (*train, *self._part("val"), *tested)}
-            table = search_proposals(list(every.values()), mode, self._most(), asked.search_workers, cache_folder())
+            cores, tell = asked.search_workers, SearchTeller(len(every))
+            table = search_proposals(list(every.values()), mode, self._most(), cores, cache_folder(), tell)
             write_proposals(self.plan.out / PROPOSALS, table)
         file = Path(str(self.proposals))
         method = read_proposals(file, self.dataset).method

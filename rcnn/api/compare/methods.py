@@ -1,6 +1,6 @@
 """The tables of the four methods: what they find, how long they train, how long they take for a picture."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from rcnn.api.compare.plan import NAMES, SEARCHING, Plan
@@ -53,6 +53,7 @@ def method_sections(plan: Plan, record: Record) -> list[Section]:
     return [
         _overview(record, times, network),
         _accuracy(plan, record, times),
+        *_classes(record, times),
         _training(record, times),
         _testing(times, network),
         _speedups(times, network),
@@ -112,6 +113,30 @@ def _accuracy(plan: Plan, record: Record, times: Mapping[str, Times]) -> Section
     says += "".join(f" {NAMES[m]}: {warning}." for m in times for warning in found[m].warnings)
     complete = all(point[0] is not None for (point,) in points.values())
     return Section("accuracy", "Accuracy", says, Table(columns, tuple(rows)), (plot,) if complete else ())
+
+
+def _classes(record: Record, methods: Iterable[str]) -> list[Section]:
+    """AP of each class; nothing where there is one class, whose AP is the mean."""
+    found = {method: record.measured(method).per_class for method in methods}
+    published = {method: papers.PER_CLASS[method] for method in found if method in papers.PER_CLASS}
+    names = list(dict.fromkeys(name for classes in found.values() for name in classes))
+    if len(names) < 2:
+        return []
+    columns = (
+        Column("class", ""),
+        *(Column(f"{NAMES[method]}, %") for method in found),
+        *(Column(f"{NAMES[method]}, % (VGG16)", "{:.1f}", True) for method in published),
+    )
+    rows = tuple(
+        (
+            name,
+            *(percent(classes.get(name)) for classes in found.values()),
+            *(classes.get(name) for classes in published.values()),
+        )
+        for name in names
+    )
+    says = "AP of VOC 2007's protocol. The papers' numbers stand beside the classes that are named as VOC names them."
+    return [Section("classes", "Accuracy by class", says, Table(columns, rows))]
 
 
 def _training(record: Record, times: Mapping[str, Times]) -> Section:

@@ -8,9 +8,11 @@ from rcnn.api.compare.record import Settings
 from rcnn.api.data import Data
 from rcnn.api.loading import Precision, config_of
 from rcnn.backbones.classifier import FULLY_CONNECTED
-from rcnn.backbones.networks import WEIGHTS
+from rcnn.backbones.networks import has_weights, network
+from rcnn.backbones.timm_networks import PREFIX
 from rcnn.backbones.weights import read_state
-from rcnn.config import BACKBONES, Config
+from rcnn.config import Config
+from rcnn.config.backbones import known_backbone
 from rcnn.data import Format, Policy
 from rcnn.errors import ConfigError, WeightsError
 from rcnn.presets.overrides import OPTIONS, override, preset
@@ -155,11 +157,15 @@ def _check_names(asked: Asked) -> None:
 
 def _check_backbone(asked: Asked) -> None:
     name, weights = asked.backbone, asked.backbone_weights
-    if name not in BACKBONES:
-        raise ConfigError(f"--backbone {name}: no such network; choose of {', '.join(BACKBONES)}")
+    try:
+        known_backbone(name)
+    except ValueError as error:
+        raise ConfigError(f"--backbone: {error}") from error
     if set(asked.methods) <= set(asked.given):
         return
-    if weights is None and name not in WEIGHTS:
+    if name.startswith(PREFIX):
+        network(name)  # timm is asked now, not after hours of search
+    if weights is None and not has_weights(name):
         raise ConfigError(
             f"--backbone {name}: no pretrained weights of it can be downloaded; pass --backbone-weights FILE, "
             "which rcnn pretrain makes, or none for random ones"

@@ -98,7 +98,7 @@ def chosen_studies(plan: Plan) -> list[Study]:
         study = STUDIES[name]
         if not study.suits(plan.methods):
             wanted = (" and " if study.every else " or ").join(study.methods)
-            raise ConfigError(f"--{name}: studies {wanted}; add to --methods")
+            raise ConfigError(f"{study.option}: studies {wanted}; add to --methods")
     return [study for name, study in STUDIES.items() if name in plan.asked.studies]
 
 
@@ -145,7 +145,7 @@ def _facts(record: Record) -> dict[str, str]:
     seeds = {str(config["training"]["seed"]) for config in settings.configs.values()}
     return {
         "data": f"{settings.data}, measured on split {settings.split}",
-        "backbone": f"{settings.backbone}, weights: {settings.backbone_weights or 'ImageNet, by torchvision'}",
+        "backbone": f"{settings.backbone}, weights: {settings.backbone_weights or 'as published, on ImageNet'}",
         "proposals": record.searched.method if record.searched else "the network's own",
         "machine": "; then ".join(map(_machine, (machine, *record.other_machines))),
         "versions": f"rcnn {record.rcnn}, torch {machine.torch}, Python {machine.python}",

@@ -16,7 +16,6 @@ class Study:
     """A question of the papers, asked anew: the pieces that answer it, and the answer."""
 
     name: str
-    """Its option on the command line."""
     methods: tuple[str, ...]
     """What it can be asked of."""
     every: bool
@@ -24,6 +23,11 @@ class Study:
     pieces: Callable[[Plan], list[Piece]]
     """Raises ConfigError where the settings leave it no question."""
     section: Callable[[Plan, Record], Section]
+
+    @property
+    def option(self) -> str:
+        """What asks for it on the command line; --proposals names a file there."""
+        return "--proposals-study" if self.name == "proposals" else f"--{self.name}"
 
     def suits(self, methods: Sequence[str]) -> bool:
         """Whether these methods are enough for it."""

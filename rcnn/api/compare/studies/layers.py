@@ -35,7 +35,7 @@ def _section(plan: Plan, record: Record) -> Section:
     most = max(recipes)
     for frozen, recipe in recipes.items():
         label = {most: f"all {most}", 0: "none"}.get(frozen, str(frozen))
-        paper = papers.LAYERS.get(5 if frozen == most else frozen, (None, None))
+        paper = papers.LAYERS.get(5 if frozen == most > 0 else frozen, (None, None))
         rows.append((label, *accuracy(record.measured(recipe.name)), record.trained(recipe.name).total, *paper))
     says = (
         "Stages of the backbone, from the picture on, that keep their pretrained weights; a pyramid of features, where "

@@ -63,7 +63,7 @@ def _section(plan: Plan, record: Record) -> Section:
     )
     wise, both = _stage_wise(plan), _multi_task(plan)
     names = (_without(wise), _without(both), wise.name, both.name)
-    paper = papers.MULTI_TASK[papers.letter(plan.asked.backbone)]
+    paper = papers.MULTI_TASK.get(papers.letter(plan.asked.backbone), (None,) * len(LABELS))
     rows = [(label, *accuracy(record.measured(n)), p) for label, n, p in zip(LABELS, names, paper, strict=True)]
     says = (
         "Stage-wise training learns the classes, then freezes all of the network and learns the regression; with the "

@@ -69,7 +69,8 @@ def _pieces(plan: Plan) -> list[Piece]:
 def _section(plan: Plan, record: Record) -> Section:
     network = papers.letter(plan.asked.backbone)
     nothing = (None, None)
-    speedups = papers.METHODS[METHOD][network].test_speedup, papers.SVD_SPEEDUP[network]
+    speedup = papers.METHODS[METHOD].get(network, papers.Published()).test_speedup
+    speedups = speedup, papers.SVD_SPEEDUP.get(network)
     pairs = papers.SVD.get(network, nothing), papers.SVD_MS.get(network, nothing), speedups
     whole, cut = zip(*pairs, strict=True)
     slow = picture_ms(record.measured("rcnn")) if "rcnn" in plan.methods else None
