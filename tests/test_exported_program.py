@@ -32,7 +32,7 @@ def picture(tmp_path_factory):
 
 def test_a_program_detects_what_is_bright(program):
     pictures = [bright(SIZE, BOX), bright((128, 160), (20, 32, 80, 96), (20, 20, 230)), bright(SIZE, (0, 0, 0, 0))]
-    warm, cold, nothing = rcnn.load(program).predict(pictures, batch=3, score=0)
+    warm, cold, nothing = rcnn.load(program).predict(pictures, batch=3, score=0.0)
     assert (warm.names, cold.names, nothing.names) == (["warm", "whole"], ["cold", "whole"], [])
     np.testing.assert_allclose(warm.boxes, [BOX, (0, 0, 80, 64)], atol=1e-3)
     np.testing.assert_allclose(cold.boxes, [(20, 32, 80, 96), (0, 0, 160, 128)], atol=1e-3)
