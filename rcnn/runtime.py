@@ -129,7 +129,7 @@ def _ends(before: int, after: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return first, np.minimum(first + 1, before - 1), centres - first.astype(np.float32)
 
 
-def _up32(side: float) -> int:
+def _up32(side: int | float) -> int:
     return math.ceil(side / 32) * 32
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from PIL import Image
 import rcnn
 from rcnn.cli import main
 from rcnn.errors import WeightsError
+from rcnn.inference.program import _refuse_odd
+from rcnn.runtime import ModelFileError
 
 BOX, SIZE = (8, 16, 40, 48), (64, 80)
 
@@ -32,7 +35,7 @@ def picture(tmp_path_factory):
 
 def test_a_program_detects_what_is_bright(program):
     pictures = [bright(SIZE, BOX), bright((128, 160), (20, 32, 80, 96), (20, 20, 230)), bright(SIZE, (0, 0, 0, 0))]
-    warm, cold, nothing = rcnn.load(program).predict(pictures, batch=3, score=0)
+    warm, cold, nothing = rcnn.load(program).predict(pictures, batch=3, score=0.0)
     assert (warm.names, cold.names, nothing.names) == (["warm", "whole"], ["cold", "whole"], [])
     np.testing.assert_allclose(warm.boxes, [BOX, (0, 0, 80, 64)], atol=1e-3)
     np.testing.assert_allclose(cold.boxes, [(20, 32, 80, 96), (0, 0, 160, 128)], atol=1e-3)
@@ -154,6 +157,29 @@ def test_what_could_be_run_is_refused_in_a_line(program, picture, tmp_path, capf
     assert "holds what rcnn export does not write" in error
     assert error.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pt2"]
+
+
+@pytest.mark.parametrize(
+    ("target", "known"),
+    [
+        ("torch.ops.aten.conv2d.default", True),
+        ("torch.ops.rcnn.roi_align.default", True),
+        ("torch.ops.torchvision.roi_align.default", True),
+        ("_operator.floordiv", True),
+        ("torch.ops.aten.from_file.default", False),
+        ("torch.ops.image.write_file.default", False),
+        ("torch.ops.aten.conv2d.default.__class__", False),
+        ("_operator.methodcaller", False),
+        ("torch.hub.load", False),
+    ],
+)
+def test_operators_that_compute_are_known_and_those_that_reach_files_or_python_are_not(target, known):
+    tree = {"nodes": [{"target": target}]}
+    if known:
+        _refuse_odd(Path("model.pt2"), tree)
+    else:
+        with pytest.raises(ModelFileError, match=f"model.pt2: holds what rcnn export does not write .{target}"):
+            _refuse_odd(Path("model.pt2"), tree)
 
 
 @pytest.mark.parametrize("attack", DROPPED)

@@ -1,6 +1,7 @@
 """The runtime of exported detectors, which knows neither torch nor the rest of the library."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,7 @@ def said(error):
 def test_what_is_bright_is_found_in_pixels_of_the_picture(tmp_path, suffix, kind, batch):
     detector = runtime.load(write_exported(tmp_path / f"model{suffix}", metadata(kind, batch)))
     pictures = [bright(SIZE, BOX), bright((128, 160), (20, 32, 80, 96), (20, 20, 230)), bright(SIZE, (0, 0, 0, 0))]
-    warm, cold, nothing = detector.predict(pictures, batch=3, score=0)
+    warm, cold, nothing = detector.predict(pictures, batch=3, score=0.0)
     assert warm.names == ["warm", "whole"]
     np.testing.assert_allclose(warm.boxes, [BOX, (0, 0, 80, 64)], atol=1e-3)
     np.testing.assert_allclose(warm.scores, [250 / 255, 0.3], atol=1e-5)
@@ -72,9 +73,9 @@ def test_pictures_of_many_sizes_in_batches_are_found_as_each_alone(tmp_path, det
     sizes = [(64, 80), (80, 64), (64, 64), (30, 90), (128, 160), (20, 20), (64, 80)]
     pictures = [bright(size, (2, 3, 2 + place * 2, 18)) for place, size in enumerate(sizes, 1)]
     several = runtime.load(write_onnx(tmp_path / "model.onnx", metadata(batch=batch)))
-    together = list(several.predict(pictures, batch=5, score=0))
+    together = list(several.predict(pictures, batch=5, score=0.0))
     for picture, found in zip(pictures, together, strict=True):
-        (alone,) = detector.predict(picture, score=0)
+        (alone,) = detector.predict(picture, score=0.0)
         assert alone.names == found.names
         np.testing.assert_array_equal(alone.boxes, found.boxes)
 
@@ -88,16 +89,21 @@ def test_a_score_or_the_stored_thresholds_say_what_is_shown(tmp_path, detector):
     assert found.names == ["whole"]
 
 
-def test_it_predicts_without_torch_from_its_file_alone(model, tmp_path):
-    (tmp_path / "copied.py").write_bytes(Path(runtime.__file__).read_bytes())
-    Image.fromarray(bright(SIZE, BOX)).save(tmp_path / "a.png")
-    program = (
-        "import sys; sys.modules['torch'] = sys.modules['rcnn'] = None\n"
-        f"import copied; found, = copied.load({str(model)!r}, threads=1).predict('a.png')\n"
-        "print(found.names, found.boxes.round().tolist())"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == f"['warm'] {[[float(side) for side in BOX]]}\n"
+def test_the_documented_program_runs_from_a_copied_file_without_torch(tmp_path):
+    """As a user does it who has copied the one file and has neither torch nor this library."""
+    page = (Path(__file__).parents[1] / "docs" / "runtime.md").read_text("utf-8")
+    program = next(part for part in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "import runtime" in part)
+    (tmp_path / "runtime.py").write_bytes(Path(runtime.__file__).read_bytes())
+    write_onnx(tmp_path / "model.onnx")
+    for name, colour in (("a.jpg", (250, 40, 40)), ("b.jpg", (40, 40, 250)), ("c.jpg", (30, 30, 30))):
+        Image.fromarray(bright((128, 160), (16, 32, 80, 96), colour)).save(tmp_path / name, quality=95)
+    bare = "import sys; sys.modules['torch'] = sys.modules['rcnn'] = None\n"
+    command = [sys.executable, "-c", bare + program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    first, *lines = done.stdout.splitlines()
+    assert first == "('warm', 'cold', 'whole') {}"
+    assert [line.partition(" 0.9")[0] for line in lines] == ["a.jpg: warm", "b.jpg: cold"]
+    assert all(line.endswith(" at 16,32 to 80,96") for line in lines)
 
 
 @pytest.mark.parametrize("after", [(40, 50), (64, 80), (61, 77), (130, 163), (1, 1), (200, 31)])
@@ -126,7 +132,13 @@ def test_sizes_and_canvases_are_those_of_the_library(bucket, how):
 @pytest.mark.parametrize("how", ["bilinear", "pillow"])
 @pytest.mark.parametrize(
     ("dtype", "channels", "limits"),
-    [(np.uint8, 3, None), (np.uint8, 3, (20, 200)), (np.uint8, 5, None), (np.uint16, 1, None), (np.float32, 2, (0, 1))],
+    [
+        (np.uint8, 3, None),
+        (np.uint8, 3, (20.0, 200.0)),
+        (np.uint8, 5, None),
+        (np.uint16, 1, None),
+        (np.float32, 2, (0.0, 1.0)),
+    ],
 )
 def test_normalised_numbers_are_those_of_the_library(how, dtype, channels, limits):
     mean, std = (0.5, 0.4, 0.3, 0.2, 0.1)[:channels], (0.2, 0.3, 0.25, 0.2, 0.1)[:channels]

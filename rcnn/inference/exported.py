@@ -139,8 +139,9 @@ class _Whole(_Bytes):
 
 def _preprocess(engine: Engine) -> Preprocess:
     seen = engine.input
-    limits = (seen.range[0], seen.range[1]) if seen.range else None
-    about = (seen.short, seen.long, seen.bucket, tuple(seen.mean), tuple(seen.std), seen.resize, limits)
+    limits = (float(seen.range[0]), float(seen.range[1])) if seen.range else None
+    mean, std = (tuple(map(float, values)) for values in (seen.mean, seen.std))
+    about = (seen.short, seen.long, seen.bucket, mean, std, seen.resize, limits)
     return {"uint8": _Bytes, "picture": _Whole}.get(seen.kind, Preprocess)(*about)  # type: ignore[arg-type]
 
 

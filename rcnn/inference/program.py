@@ -28,7 +28,8 @@ _MEMBERS = re.compile(
     r"|data/sample_inputs/model\.pt"
 )
 _OPERATORS = re.compile(
-    r"torch\.ops\.(aten|rcnn)\.(?!from_file|save|load)\w+\.\w+|torch\.sym_\w+|math\.(ceil|floor|trunc|sqrt)"
+    r"torch\.ops\.(aten|rcnn)\.(?!from_file|save|load)\w+\.\w+|torch\.ops\.torchvision\.(roi_align|roi_pool|nms)\.\w+"
+    r"|torch\.sym_\w+|math\.(ceil|floor|trunc|sqrt)"
     r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem)"
 )
 _EXPRESSION = re.compile(
@@ -40,7 +41,7 @@ _EXPRESSION = re.compile(
 _STRINGS = {
     "target": _OPERATORS,
     "expr_str": _EXPRESSION,
-    "as_string": re.compile("ij|xy|floor|trunc|none|tanh"),
+    "as_string": re.compile("ij|xy|floor|trunc|none|tanh|same|valid|constant|reflect|replicate"),
     "as_float": re.compile("-?Infinity|NaN"),
     "torch_version": re.compile(r"[\w.+]*"),
     "in_spec": re.compile(
