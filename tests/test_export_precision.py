@@ -73,7 +73,13 @@ def rounded_openvino(model, source):
     return {modules[layer_name(op.get_friendly_name())] for op in rounded}
 
 
-LAYERS = {"backbone.body.0.0", "backbone.body.1", "backbone.fpn.layer_blocks.0.0", "rpn.head.conv.0.0", "head.layers.fc6"}
+LAYERS = {
+    "backbone.body.0.0",
+    "backbone.body.1",
+    "backbone.fpn.layer_blocks.0.0",
+    "rpn.head.conv.0.0",
+    "head.layers.fc6",
+}
 
 
 def test_each_layer_is_of_the_part_that_its_module_is_in(model):

@@ -1,1 +1,1 @@
-"""A detector as a file for other engines: one graph from canvases to detections, and the proof that it answers alike."""
+"""A detector as a file for other engines: one graph from canvases to detections, proved to answer alike."""
