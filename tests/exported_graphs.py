@@ -1,4 +1,4 @@
-"""A detector of a few small layers as an ONNX model, with the inputs, outputs, names and metadata of an exported one."""
+"""A detector of a few small layers as an ONNX model: inputs, outputs, names and metadata of an exported one."""
 
 import json
 import re
@@ -63,7 +63,9 @@ class _Writer:
         self.op("Mul", [best, self.op("Unsqueeze", [gate, self.whole_numbers([1])])], name="scores")
         self.op("Add", [label, self.whole_numbers([1])], name="labels")
         full = self.op("Greater", ["scores", self.constant(np.float32(-1))])
-        self.op("ReduceSum", [self.op("Cast", [full], to=TensorProto.INT64), self.whole_numbers([1])], "count", keepdims=0)
+        self.op(
+            "ReduceSum", [self.op("Cast", [full], to=TensorProto.INT64), self.whole_numbers([1])], "count", keepdims=0
+        )
 
     def boxes(self, deltas):
         """Within the original picture: its size, moved by up to a hundredth."""
@@ -71,7 +73,11 @@ class _Writer:
         sizes = self.op("Cast", ["original_sizes"], to=TensorProto.FLOAT)
         corners = self.op("Concat", [sizes, sizes], axis=1)
         moved = self.op("Mul", [corners, self.op("Add", [shift, self.constant(np.float32(0.98))])], module="box")
-        self.op("Unsqueeze", [moved, self.whole_numbers([1])], name="boxes")
+        none = self.op("Mul", [self.op("Cast", ["sizes"], to=TensorProto.FLOAT), self.constant(np.float32(0))])
+        least = self.op("Clip", [none, self.constant(np.float32(0.001))])
+        large = self.op("GreaterOrEqual", [moved, self.op("Concat", [least, least], axis=1)])  # all are
+        shown = self.op("Where", [large, moved, self.constant(np.float32(-1))])
+        self.op("Unsqueeze", [shown, self.whole_numbers([1])], name="boxes")
 
     def conv(self, x, module, inputs, outputs, stride=1, side=3):
         weight = self.rng.normal(0, 1.5 / np.sqrt(inputs * side * side), (outputs, inputs, side, side))
@@ -86,7 +92,9 @@ class _Writer:
     def op(self, kind, inputs, name=None, module="", outputs=1, **attributes):
         number = len(self.nodes)
         made = [name or f"v{number}"] + [f"v{number}.{place}" for place in range(1, outputs)]
-        node = helper.make_node(kind, inputs, made, name=f"node_{re.sub(r'[^a-z0-9]', '_', module)}_{number}", **attributes)
+        node = helper.make_node(
+            kind, inputs, made, name=f"node_{re.sub(r'[^a-z0-9]', '_', module)}_{number}", **attributes
+        )
         scopes = ["", "model", *([f"model.{module}"] if module else []), kind]
         node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=repr(scopes))
         self.nodes.append(node)

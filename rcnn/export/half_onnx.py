@@ -15,7 +15,8 @@ def halved(model: "ModelProto") -> "ModelProto":
     """The same detector with fp16 in its layers; inputs, outputs, scores and the arithmetic of boxes stay fp32.
 
     ONNX Runtime's converter does the work. It rounds each value between two nodes that stay in fp32 as well, which
-    would move boxes by half a pixel; those roundings are taken out again. Raises ConfigError for a graph without layers.
+    would move boxes beyond 512 by up to a quarter of a pixel; those roundings are taken out again. Raises ConfigError
+    where there are no layers.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel

@@ -1,22 +1,20 @@
 """An ONNX detector in 8 bits, by ONNX Runtime's own quantiser: calibrated once, then with any of its parts left out."""
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
-from rcnn.errors import ConfigError
+from rcnn.export.feeds import Feed, some
 from rcnn.export.layers import PREDICTORS, groups, nodes_of
 from rcnn.export.metadata import onnx_metadata, put_onnx_metadata, with_precision
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-Feed = Mapping[str, Shaped[np.ndarray, "..."]]
-"""The inputs of an exported detector by name: one batch."""
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 """Said of a model that is prepared for quantisation: constants are folded, which rcnn's export has done."""
@@ -43,7 +41,7 @@ class OnnxInt8:
         self._narrow = narrow
         self._ranges = b""
         self._metadata = with_precision(onnx_metadata(model), "int8")
-        self._whole = self._quantised(self.parts, _Feeds(iter(feeds)))
+        self._whole = self._quantised(self.parts, _Feeds(some(feeds)))
 
     def quantised(self, kept: Collection[str] = ()) -> "ModelProto":
         """The detector in 8 bits but for the parts `kept`."""
@@ -100,11 +98,8 @@ class _Feeds:
 
     def __init__(self, feeds: Iterator[Feed]) -> None:
         self._feeds = feeds
-        self._first = next(feeds, None)
-        if self._first is None:
-            raise ConfigError("--int8: no pictures to calibrate on; the training split has none")
 
     def get_next(self) -> dict[str, Shaped[np.ndarray, "..."]] | None:
         """The next feed; None when there is none."""
-        feed, self._first = self._first or next(self._feeds, None), None
+        feed = next(self._feeds, None)
         return None if feed is None else dict(feed)

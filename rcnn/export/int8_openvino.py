@@ -1,24 +1,21 @@
 """An OpenVINO detector in 8 bits, by nncf: calibrated once, then with any of its parts back in floating point."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Shaped
 
-from rcnn.errors import ConfigError, WeightsError, first_line
+from rcnn.errors import WeightsError, first_line
+from rcnn.export.feeds import Feed, some
 from rcnn.export.layers import PREDICTORS, groups, nodes_of, others
 from rcnn.export.openvino import layer_name, to_openvino
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from openvino import Model, Node
-
-Feed = Mapping[str, Shaped[np.ndarray, "..."]]
-"""The inputs of an exported detector by name: one batch."""
+    from openvino import Model, Node, Output
 
 
 class OpenVINOInt8:
@@ -31,9 +28,9 @@ class OpenVINOInt8:
     def __init__(self, model: "ModelProto", feeds: Iterable[Feed], always: Collection[str] = PREDICTORS) -> None:
         self._groups = groups(model)
         self.parts = tuple(part for part in self._groups if part not in always)
-        self.floating = to_openvino(model)
+        self.floating = _without_zero_scales(to_openvino(model))
         layers = nodes_of(self._groups, self.parts)
-        self._whole = _quantised(self.floating, list(feeds), set(others(model, layers)), set(layers))
+        self._whole = _quantised(self.floating, list(some(feeds)), set(others(model, layers)), set(layers))
         self._originals = {node.get_friendly_name(): node for node in self.floating.get_ops()}
 
     def quantised(self, kept: Collection[str] = ()) -> "Model":
@@ -50,8 +47,6 @@ class OpenVINOInt8:
 def _quantised(model: "Model", feeds: list[Feed], floating: set[str], layers: set[str]) -> "Model":
     import nncf
 
-    if not feeds:
-        raise ConfigError("--int8: no pictures to calibrate on; the training split has none")
     names = [node.get_friendly_name() for node in model.get_ops() if _is_work(node)]
     ignored = [name for name in names if layer_name(name) in floating or layer_name(name) not in layers]
     logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -66,6 +61,35 @@ def _quantised(model: "Model", feeds: list[Feed], floating: set[str], layers: se
             )
     except (RuntimeError, nncf.ValidationError) as error:
         raise WeightsError(f"nncf cannot quantise the detector: {first_line(error)}") from error
+
+
+def _without_zero_scales(model: "Model") -> "Model":
+    """The model with x - x where it has x * 0, as a filter of boxes does that lets all pass.
+
+    In a model with 8 bits anywhere, OpenVINO takes a factor for a scale and divides the limits of a clip behind it by
+    it: NaN, and no box passes.
+    """
+    from openvino import opset13
+
+    for node in model.get_ops():
+        value = _beside_zero(node)
+        if value is not None:
+            nothing = opset13.subtract(value, value)
+            nothing.set_friendly_name(node.get_friendly_name())
+            node.output(0).replace(nothing.output(0))
+    return model
+
+
+def _beside_zero(node: "Node") -> "Output | None":
+    """What a node multiplies by the number 0, if it does."""
+    if node.get_type_name() != "Multiply":
+        return None
+    first, second = node.input_values()
+    return first if _is_zero(second.get_node()) else second if _is_zero(first.get_node()) else None
+
+
+def _is_zero(node: "Node") -> bool:
+    return node.get_type_name() == "Constant" and np.size(node.data) == 1 and not np.any(node.data)
 
 
 def _is_work(node: "Node") -> bool:

@@ -1,4 +1,4 @@
-"""Which part of a detector each node of its ONNX graph belongs to: what may have lower precision, and what not."""
+"""Which part of a detector each node of its ONNX graph is of: what may be in lower precision, and what not."""
 
 import ast
 import re

@@ -22,18 +22,20 @@ def to_openvino(model: "ModelProto") -> "Model":
     The names of its nodes are those of the ONNX model, with `/WithoutBiases` behind that of a layer with a bias. What
     the ONNX model says of itself is not taken over: `write_openvino` says it.
     """
-    import openvino
+    from openvino import Core
+    from openvino.passes import ConstantFolding, Manager
 
     bare = type(model)()
     bare.CopyFrom(model)
     del bare.metadata_props[:]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(bare.SerializeToString())
-        try:
-            return openvino.convert_model(path)
-        except RuntimeError as error:
-            raise WeightsError(f"OpenVINO cannot read the ONNX model: {first_line(error)}") from error
+    try:
+        read = Core().read_model(bare.SerializeToString())  # openvino.convert_model would report to its makers
+    except RuntimeError as error:
+        raise WeightsError(f"OpenVINO cannot read the ONNX model: {first_line(error)}") from error
+    passes = Manager()
+    passes.register_pass(ConstantFolding())  # weights that are reshaped are weights to nncf only once that is done
+    passes.run_passes(read)
+    return read
 
 
 def only_outputs(model: "Model", names: Iterable[str] = DETECTIONS) -> "Model":
