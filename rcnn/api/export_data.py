@@ -16,6 +16,7 @@ from rcnn.data.picture import resolve
 from rcnn.data.raw import Size
 from rcnn.errors import DataError
 from rcnn.export.canvases import Arrays, arrays_of, in_bytes, stacked
+from rcnn.export.feeds import CALIBRATION
 from rcnn.export.pictures import made_up
 from rcnn.inference.exported import load_exported
 from rcnn.inference.predictor import Detector
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 TOGETHER = 4
 """Pictures of one canvas that are compared together."""
-CALIBRATED_ON = 100
-"""Pictures, evenly from the training split."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Seen:
         """Training pictures of a data set, each as a batch of its own (`batch` times, where the file takes so many)."""
         dataset = read_data(calibration, "drop", max_pixels=self.detector.max_pixels)
         samples = split(dataset, "train", "--int8 DATA with a split train")
-        for place in np.unique(np.linspace(0, len(samples) - 1, CALIBRATED_ON).astype(int)):
+        for place in np.unique(np.linspace(0, len(samples) - 1, CALIBRATION).astype(int)):
             arrays = self.given(samples[place].picture)
             yield arrays if batch in (None, 1) else {name: array.repeat(batch, 0) for name, array in arrays.items()}
 
