@@ -16,9 +16,7 @@ class EverySecondCell(ExtraFPNBlock):
     (Of pooling, torch.export knows only for one parity of a canvas of any size how large its result is.)
     """
 
-    def forward(
-        self, results: list[Tensor], x: list[Tensor], names: list[str]
-    ) -> tuple[list[Tensor], list[str]]:
+    def forward(self, results: list[Tensor], x: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
         """The levels and their names with one more of each."""
         return [*results, results[-1][:, :, ::2, ::2]], [*names, "pool"]
 
