@@ -86,7 +86,14 @@ def test_suppression_of_nothing_gives_empty_places(engine):
 
 def regions():
     """Some on the map, some across its edge, one within a cell, one far outside, one without extent."""
-    rows = [[0, 0, 40, 50], [10, 5, 90, 40], [-9, -7, 20, 30], [60, 30, 150, 90], [33, 21, 34, 22], [500, 500, 600, 600]]
+    rows = [
+        [0, 0, 40, 50],
+        [10, 5, 90, 40],
+        [-9, -7, 20, 30],
+        [60, 30, 150, 90],
+        [33, 21, 34, 22],
+        [500, 500, 600, 600],
+    ]
     boxes = torch.tensor([*rows, [30, 30, 30, 30]], dtype=torch.float32)
     return torch.stack([boxes, boxes.flip(0)])
 
@@ -104,7 +111,9 @@ def test_regions_are_aligned_alike(engine, aligned, levels):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("operator", [lambda *a: roi_pool(*a, 3), lambda *a: spp(*a, (1, 2, 3))], ids=["roi_pool", "spp"])
+@pytest.mark.parametrize(
+    "operator", [lambda *a: roi_pool(*a, 3), lambda *a: spp(*a, (1, 2, 3))], ids=["roi_pool", "spp"]
+)
 def test_maxima_of_bins_are_the_same(engine, operator):
     def pooled(fine, coarse, boxes, levels):
         return operator([fine, coarse], boxes, levels, STRIDES)

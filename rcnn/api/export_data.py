@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,11 +102,17 @@ class Scorer:
     """How good a model for an engine is: AP, in points, on a split of a data set."""
 
     def __init__(
-        self, original: Detector, form: "EngineFormat", metadata: "Metadata", evaluation: Path | str, name: str
+        self,
+        original: Detector,
+        form: "EngineFormat",
+        metadata: "Metadata",
+        evaluation: Path | str,
+        name: str,
+        tell: Callable[[str], object],
     ) -> None:
         dataset = read_data(evaluation, "drop", max_pixels=original.max_pixels, channels=original.preprocess.channels)
         self.samples = evaluation_samples(original, dataset, name, None)
-        self.form, self.metadata = form, metadata
+        self.form, self.metadata, self.tell, self.scored = form, metadata, tell, 0
 
     def __call__(self, model: Any) -> float:
         """The points of a model that has all stages as outputs."""
@@ -114,7 +120,9 @@ class Scorer:
             path = Path(folder) / f"scored{self.form.suffix}"
             self.form.write(self.form.finished(model), path, self.metadata, False)
             result, _ = evaluate_detector(load_exported(path), self.samples, batch=1)
-        return 100 * result.metrics["AP"]
+        points, self.scored = 100 * result.metrics["AP"], self.scored + 1
+        self.tell(f"model {self.scored}: AP {points:.2f} on {len(self.samples)} pictures")
+        return points
 
 
 def _nth(group: Sequence[Pixels], place: int) -> Pixels:

@@ -134,7 +134,7 @@ class _Work:
         detector = self.whole.detector
         if isinstance(detector.model, RCNN):
             raise ConfigError(
-                "R-CNN: sends thousands of crops through its network, some at a time, which no graph of fixed shape does; "
+                "R-CNN: sends thousands of crops through its network, some at a time, which no graph does; "
                 "export a Fast or Faster R-CNN"
             )
         if detector.proposer is not None and self.plan.kind == "picture":
@@ -167,7 +167,7 @@ class _Work:
             quantiser = form.quantiser(onnx, self.seen.feeds(calibration, self.plan.batch))
             made = quantiser.quantised()
             if evaluation is not None:
-                scorer = Scorer(self.whole.detector, form, metadata, evaluation, split)
+                scorer = Scorer(self.whole.detector, form, metadata, evaluation, split, self.tell)
                 full = scorer(form.convert(onnx))
                 kept = keep_sensitive(quantiser.parts, quantiser.quantised, scorer, full, points)
                 made = kept.model
@@ -213,12 +213,13 @@ class _Work:
         self.tell(f"comparing stage by stage: {', '.join(_names(cases))}")
         return hold(self.graph, run, cases, TOLERANCES[self.plan.precision])
 
-    @torch.inference_mode()
     def _seconds(self, run: Run, cases: Sequence[Case]) -> dict[str, float]:
-        """A picture in both, alone where the graph takes one alone."""
+        """A picture in both, each as it is used, alone where the graph takes one alone."""
         case = min(cases, key=lambda case: len(case.own["sizes"]))
-        own, pictures = as_tensors(case.own), len(case.own["images"])
-        times = seconds_each({"original": lambda: self.graph(**own), "exported": lambda: run(case.given)})
+        batch, pictures = self.graph.batch(**as_tensors(case.own)), len(case.own["sizes"])
+        batch = replace(batch, images=batch.images.contiguous(memory_format=torch.channels_last))
+        detector = self.whole.detector
+        times = seconds_each({"original": lambda: detector.detect(batch), "exported": lambda: run(case.given)})
         return {name: seconds / pictures for name, seconds in times.items()}
 
     def _metadata(self) -> dict[str, Any]:

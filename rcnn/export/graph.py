@@ -1,6 +1,7 @@
 """What an exported file computes: a method between plain arrays, its preprocessing's arithmetic included."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
@@ -41,9 +42,9 @@ class Graph(nn.Module):
 
     Pictures are bytes, rows of RGB pixels, on canvases whose rest is made zero whatever it holds; with
     `normalised` they are what the network takes. A method without an RPN takes regions in canvas pixels, too.
-    The weights are laid out channels first: engines choose their own layout, and strides of unknown canvases would
-    cost torch.export half of its time. `regions` is the number of regions at most: fewer are filled up, so that all that
-    follows is of fixed shape.
+    The graph has weights of its own, laid out channels first: engines choose their own layout, and strides of unknown
+    canvases would cost torch.export half of its time. `regions` is the number of regions at most: fewer are filled up,
+    so that all that follows is of fixed shape.
     """
 
     mean: Tensor
@@ -60,7 +61,7 @@ class Graph(nn.Module):
         super().__init__()
         self.regions = regions
         self.with_stages = with_stages
-        self.model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.model = deepcopy(model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.normalised = normalised
         low, high = preprocess.limits or (0.0, ALL_CHANNELS)
         mean, deviation = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
@@ -76,13 +77,24 @@ class Graph(nn.Module):
         proposals_valid: Bool[Tensor, "B P"] | None = None,
     ) -> dict[str, Tensor]:
         """The detections by name, and with `with_stages` what led to them."""
+        batch = self.batch(images, sizes, original_sizes, proposals, proposals_valid)
+        found = passed(self.model, batch).named()
+        return found if self.with_stages else {name: found[name] for name in DETECTIONS}
+
+    def batch(
+        self,
+        images: Shaped[Tensor, "B ..."],
+        sizes: Int[Tensor, "B 2"],
+        original_sizes: Int[Tensor, "B 2"],
+        proposals: Float[Tensor, "B P 4"] | None = None,
+        proposals_valid: Bool[Tensor, "B P"] | None = None,
+    ) -> Batch:
+        """The arrays as the method takes them."""
         shown = images if self.normalised else self._seen(images, sizes)
         given = None
         if proposals is not None and proposals_valid is not None:
             given = self._filled(proposals, proposals_valid)
-        batch = Batch(shown, sizes, original_sizes, shown.new_ones(shown.shape[0]), given)
-        found = passed(self.model, batch).named()
-        return found if self.with_stages else {name: found[name] for name in DETECTIONS}
+        return Batch(shown, sizes, original_sizes, shown.new_ones(shown.shape[0]), given)
 
     def _seen(self, images: Shaped[Tensor, "B H W C"], sizes: Int[Tensor, "B 2"]) -> Float[Tensor, "B C H W"]:
         """The network's numbers, zero beyond each picture."""
