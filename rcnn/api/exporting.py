@@ -11,12 +11,14 @@ import torch
 from rcnn.api.export_data import Scorer, Seen, original_cases
 from rcnn.api.saving import Whole, read_whole
 from rcnn.errors import ConfigError
-from rcnn.export.contract import TOLERANCES, Case, Nearness, Run, cases_of, hold, single_cases
+from rcnn.export.contract import TIED, TOLERANCES, Case, Nearness, Run, cases_of, hold, single_cases
 from rcnn.export.engines import as_tensors, run_program, seconds_each
 from rcnn.export.graph import Graph, with_limits
 from rcnn.export.metadata import Precision, put_onnx_metadata
 from rcnn.export.program import Room, export_program
 from rcnn.export.sensitivity import BOUND, Kept, keep_sensitive
+from rcnn.heads.roi import RoIMaxPool
+from rcnn.heads.spp import SPPPool
 from rcnn.methods import RCNN
 from rcnn.runtime import FORMAT_VERSION
 
@@ -211,7 +213,10 @@ class _Work:
 
     def _held(self, run: Run, cases: Sequence[Case]) -> Nearness:
         self.tell(f"comparing stage by stage: {', '.join(_names(cases))}")
-        return hold(self.graph, run, cases, TOLERANCES[self.plan.precision])
+        tolerance = TOLERANCES[self.plan.precision]
+        if isinstance(self.graph.model.pool, RoIMaxPool | SPPPool):
+            tolerance = replace(tolerance, alike=min(TIED, tolerance.alike))
+        return hold(self.graph, run, cases, tolerance)
 
     def _seconds(self, run: Run, cases: Sequence[Case]) -> dict[str, float]:
         """A picture in both, each as it is used, alone where the graph takes one alone."""

@@ -46,6 +46,10 @@ TOLERANCES = {
 }
 """By precision. What AP a lower precision costs, only pictures with their truth can tell."""
 
+TIED = 0.85
+"""`alike` where regions are pooled by their maxima: those that round to the same cells tie, and the last digit decides
+which of them suppresses the other."""
+
 
 @dataclass(frozen=True)
 class Case:
