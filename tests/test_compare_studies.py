@@ -11,7 +11,7 @@ import torch
 from conftest import TINY, shape_sample
 
 from rcnn import build
-from rcnn.api.compare import METHODS, Asked, make_plan
+from rcnn.api.compare import Asked, make_plan
 from rcnn.api.compare.bench import fully_connected, unchanged
 from rcnn.api.compare.pieces import train_piece
 from rcnn.api.compare.plan import NUMBERS
@@ -26,6 +26,7 @@ from rcnn.api.proposals import rpn_proposals
 from rcnn.compression.svd import parameters
 from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Detector, Proposer
+from rcnn.presets.family import METHODS
 from rcnn.presets.overrides import override, preset
 from rcnn.proposals.files import ProposalTable, write_proposals
 

@@ -21,7 +21,8 @@ from rcnn.cli.compress import show_sweep
 from rcnn.errors import ConfigError, RcnnError
 from rcnn.presets.overrides import override
 from rcnn.report.sweep import FULL, SweepPoint, knee, name_points
-from rcnn.runs import read_metadata, read_tensors, write_tensors
+from rcnn.runs import read_metadata
+from rcnn.runs.tensors import read_tensors, write_tensors
 
 pytestmark = pytest.mark.usefixtures("quiet_log")
 FC6, FC7 = 32, 32  # full ranks of the tiny run
@@ -195,7 +196,7 @@ def test_an_interrupted_sweep_measures_no_point_twice(run, voc, tmp_path, monkey
             raise KeyboardInterrupt
 
     command = words("compress", run, "--sweep", voc, "--out", out, "--points", "2", "--repeats", "1", "--device", "cpu")
-    monkeypatch.setattr(compress_command, "_tell", tell)
+    monkeypatch.setattr(compress_command, "tell", tell)
     assert main(command) == 130
     assert len(json.loads((out / "points.json").read_text())["points"]) == 3
     measured, accuracy = [], sweeping.Study.accuracy

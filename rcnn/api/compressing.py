@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rcnn.api.loading import as_trained, config_of, is_of_others
+from rcnn.api.loading import as_trained
 from rcnn.compression.svd import LowRankLinear, parameters, truncate_head
 from rcnn.errors import ConfigError
 from rcnn.heads.box_head import BoxHead
 from rcnn.inference.predictor import Detector
 from rcnn.presets.overrides import override
+from rcnn.presets.sources import config_of, is_of_others
 from rcnn.presets.yaml import to_yaml
-from rcnn.runs import RunFolder, read_metadata, write_tensors, write_text
+from rcnn.runs import RunFolder, read_metadata, write_text
+from rcnn.runs.smaller import refuse_folder
+from rcnn.runs.tensors import write_tensors
 from rcnn.training.session import choose_device
 
 
@@ -64,20 +67,6 @@ def compress(run: Path | str, ranks: Mapping[str, int], out: Path | str, overwri
         )
         for name, part in parts.items()
     ]
-
-
-POINTS = "points.json"
-"""Where a sweep keeps its points until it ends."""
-
-
-def refuse_folder(out: Path, overwrite: bool, run: Path) -> None:
-    """Raise ConfigError for a folder that cannot be written, or must not be."""
-    if out.resolve() == run.resolve():
-        raise ConfigError(f"--out {out}: the run itself, which would be lost; give another folder")
-    if out.exists() and not overwrite:
-        going = "pass --resume to go on with the sweep in it, or " if (out / POINTS).is_file() else "pass "
-        raise ConfigError(f"{out}: exists; {going}--overwrite to replace what was written there before")
-    RunFolder(out).refuse_existing(overwrite=True)
 
 
 def load_run(run: Path | str, device: str) -> Detector:

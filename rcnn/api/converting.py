@@ -11,11 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.models import detection as tv
 
-from rcnn.api.loading import as_trained, config_of, is_of_others
+from rcnn.api.loading import as_trained
 from rcnn.bench.agreement import near
 from rcnn.compat.torchvision.export import anchors, arguments, model_name, to_state
 from rcnn.errors import ConfigError, DisagreementError
 from rcnn.methods import FasterRCNN
+from rcnn.paths import refuse_existing
+from rcnn.presets.sources import config_of, is_of_others
 from rcnn.runs import RunFolder, read_metadata, write_bytes
 
 TOLERANCE = 1e-4
@@ -55,8 +57,7 @@ def to_torchvision(run: Path | str, out: Path | str, overwrite: bool = False) ->
     nothing written, where the two do not compute the same.
     """
     file = Path(out)
-    if file.exists() and not overwrite:
-        raise ConfigError(f"{file}: exists; pass --overwrite to replace it")
+    refuse_existing(file, overwrite)
     if is_of_others(run):
         raise ConfigError(f"{run}: no run of this library; give the folder of one, which rcnn train makes")
     detector = as_trained(run, torch.device("cpu"))

@@ -14,24 +14,18 @@ from rcnn.config import Config
 from rcnn.errors import ConfigError, WeightsError
 from rcnn.inference.predictor import Detector
 from rcnn.methods import FasterRCNN, Method
-from rcnn.runs import RunFolder, read_tensors
+from rcnn.presets.sources import Which, config_of, file_of, which_of
+from rcnn.runs.tensors import read_tensors
 from rcnn.training.checkpoint import model_tensors
 from rcnn.training.session import choose_device, computes_bf16
 
 Precision = Literal["auto", "fp32", "bf16"]
-Which = Literal["best", "last"]
 
-
-OTHERS: Mapping[str, Callable[[str, Path | str | None, torch.device, bool], Detector]] = {
+_LOADERS: Mapping[str, Callable[[str, Path | str | None, torch.device, bool], Detector]] = {
     "torchvision": load_torchvision,
     "detectron2": load_detectron2,
 }
 """By the word before the colon in LIBRARY:NAME."""
-
-
-def is_of_others(source: object) -> bool:
-    """Whether a model is named LIBRARY:NAME."""
-    return str(source).partition(":")[0] in OTHERS
 
 
 def load(
@@ -69,15 +63,9 @@ def as_trained(
 ) -> Detector:
     """The same with the parameters that it was trained with, under their names."""
     library, _, name = str(source).partition(":")
-    if library in OTHERS:
-        return OTHERS[library](name, weights, where, bf16)
-    path = Path(source)
-    if not path.exists():
-        raise WeightsError(
-            f"{source}: no such run; pass the folder that rcnn train wrote, torchvision:NAME or detectron2:NAME"
-        )
-    if path.is_dir():
-        path = RunFolder(path).best if which == "best" else RunFolder(path).last
+    if library in _LOADERS:
+        return _LOADERS[library](name, weights, where, bf16)
+    path = file_of(source, which)
     tensors, metadata = read_tensors(path)
     config = config_of(metadata, path)
     model, _ = build.detector(config, len(metadata["class_names"]))
@@ -97,12 +85,10 @@ def load_named(
     It looks at the best `max_proposals` regions of a picture; without, at as many as it was trained to.
     """
     options: dict[str, Any] = {"precision": precision, "compile": compile}
-    if is_of_others(run):
-        options["weights"] = None if weights in ("best", "last") else weights
-    elif weights in ("best", "last"):
-        options["which"] = weights
+    if which := which_of(run, weights):
+        options["which"] = which
     else:
-        raise ConfigError(f"--weights {weights}: give best or last, the two that a run keeps")
+        options["weights"] = None if weights in ("best", "last") else weights
     detector = load(run, device, **options)
     if max_proposals is not None:
         limit_proposals(detector, max_proposals)
@@ -125,12 +111,6 @@ def limit_proposals(detector: Detector, most: int) -> None:
     detector.look_with(model.limited(replace(model.limits, after=most)))
 
 
-def stored_config(run: Path) -> Config:
-    """The settings that a run began with."""
-    folder = RunFolder(run)
-    return config_of(folder.state(), folder.last)
-
-
 def uses_bf16(precision: Precision, device: torch.device) -> bool:
     """Whether to compute in bf16."""
     return precision == "bf16" or (precision == "auto" and computes_bf16(device))
@@ -144,11 +124,3 @@ def _refuse_without_svms(model: Method, config: Config, metadata: Mapping[str, A
             f"{path}: {reached} of {stages} stages are done, and nothing is found before the last; "
             "go on with rcnn train --resume"
         )
-
-
-def config_of(metadata: Mapping[str, Any], path: Path) -> Config:
-    """The settings in a run's metadata; `path` is for the message if they are of another version."""
-    try:
-        return Config.model_validate(metadata["config"])
-    except (KeyError, ValueError) as error:
-        raise WeightsError(f"{path}: its settings are not of this version ({str(error).splitlines()[0]})") from error

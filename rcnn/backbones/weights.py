@@ -15,6 +15,7 @@ from rcnn.backbones.channels import first_convolution, inflated
 from rcnn.backbones.networks import WEIGHTS
 from rcnn.backbones.timm_networks import PREFIX, timm_state
 from rcnn.errors import WeightsError, first_line
+from rcnn.paths import refuse_missing_weights
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ def _inflate(candidates: dict[str, Tensor], body: nn.Module) -> tuple[dict[str, 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
     """The tensors of a `.pth` or `.safetensors` file, by name; nothing but tensors is ever unpickled."""
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; pass a .pth or .safetensors file of weights")
+    refuse_missing_weights(path)
     try:
         state = _read(path)
     except Exception as error:

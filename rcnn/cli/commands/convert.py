@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from rcnn.api.converting import to_torchvision
 from rcnn.cli import options as o
+from rcnn.paths import refuse_existing
+from rcnn.presets.sources import refuse_unreadable
 
 
 def convert(
@@ -19,6 +20,10 @@ def convert(
 
     Both networks are run and held against each other first; what builds the other one is printed.
     """
+    refuse_existing(out, overwrite)
+    refuse_unreadable(str(run))
+    from rcnn.api.converting import to_torchvision
+
     done = to_torchvision(run, out, overwrite)
     nearness = ", ".join(f"{part} to {difference:.0e}" for part, difference in done.differences.items())
     print(f"the same on random input: {nearness}\n")
