@@ -174,18 +174,8 @@ def test_the_command_looks_in_tiles_and_goes_on_after_a_broken_picture(tmp_path,
     monkeypatch.setattr("rcnn.api.load_named", lambda *_: finder)
     Image.fromarray(scene((200, 200), [(RED, (90, 90, 110, 110))])).save(tmp_path / "b.png")
     (tmp_path / "a.png").write_text("text")
-    words = [
-        "predict",
-        "torchvision:any",
-        str(tmp_path),
-        "--out",
-        str(tmp_path / "out"),
-        "--tile",
-        "100",
-        "--overlap",
-        "0.3",
-    ]
-    assert main(words) == 1
+    words = ["predict", "torchvision:any", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main([*words, "--tile", "100", "--overlap", "0.3"]) == 1
     told = capsys.readouterr()
     assert "skipped" in told.err
     assert "b.png: 1 red" in told.out

@@ -89,10 +89,8 @@ def test_a_film_is_predicted_drawn_and_told_frame_by_frame(tmp_path, monkeypatch
 
     monkeypatch.setattr("rcnn.api.load_named", lambda *_: Finder())
     name = str(film(tmp_path / "a.mp4"))
-    assert (
-        main(["predict", "torchvision:any", name, "--out", str(tmp_path / "found"), "--batch", "3", "--class", "a"])
-        == 0
-    )
+    words = ["predict", "torchvision:any", name, "--out", str(tmp_path / "found")]
+    assert main([*words, "--batch", "3", "--class", "a"]) == 0
     lines = [json.loads(line) for line in (tmp_path / "found" / "a.jsonl").read_text().splitlines()]
     assert [line["frame"] for line in lines] == [1, 2, 3, 4]
     assert [one["class"] for line in lines for one in line["detections"]] == ["a"] * 4

@@ -5,6 +5,7 @@ from pathlib import Path
 from rcnn import api
 from rcnn.api.reporting import report_of_training
 from rcnn.cli.progress import TrainingProgress, show_plan, trained
+from rcnn.compiled import cores
 from rcnn.config import Config
 from rcnn.runs import RunFolder
 
@@ -12,7 +13,7 @@ from rcnn.runs import RunFolder
 def run(data: Path, out: Path, config: Config, with_report: bool, **options: object) -> int:
     """Train to the end, or until asked to stop, and write the report; the exit status."""
     listener = TrainingProgress(RunFolder(out).events)
-    prepared = api.prepare_training(data, out, listener, config, **options)  # type: ignore[arg-type]
+    prepared = api.prepare_training(data, out, listener, config, search_workers=cores(), **options)  # type: ignore[arg-type]
     show_plan(prepared)
     if not trained(prepared, listener):
         return 130

@@ -50,8 +50,8 @@ def evaluate(
     from rcnn.cli.numbers import show_study
 
     how = Detecting(weights, device, precision, compile, batch, proposals, max_proposals, o.cores())
-    every = protocol == "all"
-    asked = Questions("coco" if every else protocol, every, interval, resamples, goal, analyse)
+    measured = "coco" if protocol == "all" else protocol
+    asked = Questions(measured, protocol == "all", interval, resamples, goal, analyse)
     reading = {"bad_boxes": bad_boxes, "format": data_format}
     result = measure(run, data, split, how, asked, reading, predictions, against, save_predictions)
     show_study(result, protocol, str(run or predictions), against)

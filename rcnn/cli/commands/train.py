@@ -47,14 +47,9 @@ def train(
     refuse_what_cannot_begin(RunFolder(out), resume, overwrite, data, proposals, backbone_weights)
     from rcnn.cli.train import run
 
-    how: dict[str, Any] = {
-        "train_split": train_split,
-        "val_split": val_split,
-        "bad_boxes": bad_boxes,
-        "format": data_format,
-    }
+    how: dict[str, Any] = {"train_split": train_split, "val_split": val_split, "resume": resume, "overwrite": overwrite}
     how |= {"proposals": proposals, "backbone_weights": backbone_weights, "start_from": start_from, "device": device}
-    return run(data, out, config, not no_report, search_workers=o.cores(), resume=resume, overwrite=overwrite, **how)
+    return run(data, out, config, not no_report, bad_boxes=bad_boxes, format=data_format, **how)
 
 
 def refuse_what_cannot_begin(
