@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = (
     "errors",
-    "structures boxes sample compiled paths goal",
+    "structures boxes sample compiled choices paths goal",
     "ops anchors losses data evaluation distributed runs",
     "backbones proposals heads matching postprocess",
     "methods",

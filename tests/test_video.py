@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from rcnn.choices import is_film
 from rcnn.cli import main
-from rcnn.data.files import is_film
 from rcnn.errors import ConfigError, DataError
 from rcnn.inference.video import drawn_film, json_line, opened
 from rcnn.structures import Detections

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rcnn.data.files import CAMERA
+from rcnn.choices import CAMERA
 from rcnn.errors import ConfigError
 from rcnn.inference.draw import draw
 from rcnn.inference.looks import find_each

@@ -10,9 +10,6 @@ PICTURE_SUFFIXES = frozenset(
 )
 ARRAY_SUFFIXES = frozenset({".npy"})
 """Pictures too, where annotations name them; a folder of pictures may hold other arrays."""
-FILM_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"})
-CAMERA = "camera:"
-"""`camera:0` is the first camera of the machine."""
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -29,11 +26,6 @@ SPLIT_ORDER = {"train": 0, "val": 1, "trainval": 2, "test": 3}
 
 CLASSES = "classes.txt"
 """The file in which VOC (in ImageSets) and CSV data may list its class names, in their order."""
-
-
-def is_film(name: str) -> bool:
-    """Whether a command's argument is a film, by its suffix, or a camera or stream, by its beginning."""
-    return name.startswith((CAMERA, "rtsp://", "http://", "https://")) or Path(name).suffix.lower() in FILM_SUFFIXES
 
 
 def files_under(folder: Path, suffixes: Iterable[str]) -> list[Path]:

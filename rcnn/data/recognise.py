@@ -4,8 +4,8 @@ import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
 
+from rcnn.choices import Format
 from rcnn.data.coco import read_coco
 from rcnn.data.coco_layout import looks_like_coco
 from rcnn.data.csv import SUFFIXES, read_csv
@@ -16,8 +16,6 @@ from rcnn.data.voc import looks_like_voc, read_voc
 from rcnn.data.yolo import looks_like_yolo, read_yolo
 from rcnn.errors import DataError
 from rcnn.paths import refuse_missing_data
-
-Format = Literal["voc", "coco", "yolo", "csv"]
 
 READERS: dict[str, Callable[[Path, int], OpenedData]] = {
     "voc": read_voc,

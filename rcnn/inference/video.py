@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from rcnn.data.files import CAMERA
+from rcnn.choices import CAMERA
 from rcnn.data.raw import Size
 from rcnn.errors import ConfigError, DataError
 from rcnn.structures import Detections

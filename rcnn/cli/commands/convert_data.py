@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from rcnn.choices import Format
 from rcnn.cli import options as o
-from rcnn.data import Format
 from rcnn.data.writing import Pictures, Written, refuse
 from rcnn.paths import refuse_missing_data
 from rcnn.report.words import counted

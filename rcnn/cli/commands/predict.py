@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from rcnn.choices import is_film
 from rcnn.cli import options as o
 from rcnn.cli.picture_files import find_pictures
-from rcnn.data.files import is_film
 from rcnn.errors import ConfigError
 from rcnn.inference.ways import Looks, Tiles, Views
 from rcnn.paths import refuse_missing_proposals
