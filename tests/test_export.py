@@ -27,7 +27,8 @@ from rcnn.export.pictures import made_up
 from rcnn.export.program import Room, export_program
 from rcnn.export.resizing import front
 from rcnn.presets.overrides import override
-from rcnn.runs import RunFolder, read_tensors, write_tensors
+from rcnn.runs import RunFolder
+from rcnn.runs.tensors import read_tensors, write_tensors
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -40,11 +41,19 @@ def lively(tmp_path_factory):
     config = override(tiny_config(), None, (), {"input.short": 96, "input.long": 160})
     torch.manual_seed(0)
     model, _ = build.detector(config, len(CLASSES))
-    for layer, spread in ((model.head.cls_score, 0.5), (model.rpn.head.cls_logits, 0.5), (model.rpn.head.bbox_pred, 0.05)):
+    for layer, spread in (
+        (model.head.cls_score, 0.5),
+        (model.rpn.head.cls_logits, 0.5),
+        (model.rpn.head.bbox_pred, 0.05),
+    ):
         torch.nn.init.normal_(layer.weight, std=spread)
     folder = RunFolder(tmp_path_factory.mktemp("export") / "run")
     folder.create(overwrite=False)
-    about = {"config": config.model_dump(mode="json"), "class_names": CLASSES, "thresholds": {"by_class": {"disc": 0.7}}}
+    about = {
+        "config": config.model_dump(mode="json"),
+        "class_names": CLASSES,
+        "thresholds": {"by_class": {"disc": 0.7}},
+    }
     write_tensors(folder.best, model.state_dict(), about)
     return folder.path
 
@@ -171,7 +180,9 @@ def test_an_exported_file_is_a_run_that_finds_the_same(traced, lively, detector,
     for ours, theirs in zip(exported.predict(pictures, batch=3), rounded.predict(pictures), strict=True):
         same = (ours.boxes[:20, None] - theirs.boxes[None]).abs().amax(-1).amin(1) < 2
         assert same.float().mean() > 0.9  # bytes are rounded, so near ties fall otherwise
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == ([".bin", ".xml"] if format == "openvino" else [".onnx"])
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == (
+        [".bin", ".xml"] if format == "openvino" else [".onnx"]
+    )
 
 
 def test_what_a_file_says_of_itself(traced, lively, tmp_path):

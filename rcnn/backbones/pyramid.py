@@ -10,15 +10,13 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 from rcnn.backbones.trunk import Trunk
 
 
-class EverySecondCell(ExtraFPNBlock):
+class EverySecondCell(ExtraFPNBlock):  # type: ignore[misc]
     """The coarsest level: every second cell of the one before, as torchvision's pooling of single cells gives.
 
     (Of pooling, torch.export knows only for one parity of a canvas of any size how large its result is.)
     """
 
-    def forward(
-        self, results: list[Tensor], x: list[Tensor], names: list[str]
-    ) -> tuple[list[Tensor], list[str]]:
+    def forward(self, results: list[Tensor], x: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
         """The levels and their names with one more of each."""
         return [*results, results[-1][:, :, ::2, ::2]], [*names, "pool"]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -42,8 +43,8 @@ class Graph(nn.Module):
     Pictures are bytes, rows of RGB pixels, on canvases whose rest is made zero whatever it holds; with
     `normalised` they are what the network takes. A method without an RPN takes regions in canvas pixels, too.
     The weights are laid out channels first: engines choose their own layout, and strides of unknown canvases would
-    cost torch.export half of its time. `regions` is the number of regions at most: fewer are filled up, so that all that
-    follows is of fixed shape.
+    cost torch.export half of its time. `regions` is the number of regions at most: fewer are filled up, so that all
+    that follows is of fixed shape.
     """
 
     mean: Tensor
@@ -114,6 +115,6 @@ def passed(model: Method, batch: Batch) -> Stages:
 
 def with_limits(model: Method, score: float | None, nms: float | None, detections: int | None) -> Method:
     """The same network whose detections are limited otherwise: what is None stays."""
-    given = {"score": score, "nms": nms, "detections": detections}
+    given: dict[str, Any] = {"score": score, "nms": nms, "detections": detections}
     model.postprocess = replace(model.postprocess, **{key: value for key, value in given.items() if value is not None})
     return model
