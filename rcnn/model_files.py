@@ -1,10 +1,12 @@
-"""What a file of weights is, by its first bytes: known before a library reads it, and told when that fails."""
+"""What a model's file is, by its name or first bytes: known before a library reads it, and told when that fails."""
 
 from pathlib import Path
 from typing import Literal
 
 Kind = Literal["empty", "archive", "pickle", "safetensors", "text", "unknown"]
 
+EXPORTED = (".onnx", ".xml", ".pt2")
+"""Suffixes of the files that `rcnn export` writes: ONNX, OpenVINO, torch."""
 _WORDS: dict[Kind, str] = {
     "empty": "it is empty",
     "archive": "it is an archive as torch.save writes it",
@@ -14,6 +16,11 @@ _WORDS: dict[Kind, str] = {
     "unknown": "its bytes are of no known form",
 }
 _LOOK = 512
+
+
+def is_exported(source: Path | str) -> bool:
+    """Whether a model's name is that of an exported file."""
+    return Path(source).suffix.lower() in EXPORTED
 
 
 def kind_of(path: Path) -> Kind:

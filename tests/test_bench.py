@@ -12,7 +12,8 @@ from torch import Tensor
 from torchvision_random import MOBILE_320
 
 from rcnn.agreement import matched, near, same
-from rcnn.bench import parts, results, scale
+from rcnn.bench import parts, results, scale, wait
+from rcnn.bench.cases import cases_of
 from rcnn.bench.evaluate import evaluate_case, made_up
 from rcnn.bench.harness import Case, Effort, Row, Way, race
 from rcnn.bench.load import load_case
@@ -243,7 +244,15 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(o
 
 def test_every_part_makes_its_first_case_where_that_is_quick():
     for part in ("ops", "load", "evaluate", "start"):
-        assert next(parts.cases_of(part)(CPU)).ways[-1].wanted
+        assert next(cases_of(part)(CPU)).ways[-1].wanted
+
+
+def test_the_part_of_training_that_waits_is_told_without_and_with_a_worker():
+    def pair(name, step, data):
+        return [row(case=f"wait, {name}", way=way, median=one) for way, one in (("step", step), ("data", data))]
+
+    (said,) = wait.notes([*pair("quick, stage joint", 1.0, 3.0), *pair("slow, stage joint", 3.0, 1.0)])
+    assert said.endswith(": quick, stage joint: 75.0% / 66.7%; slow, stage joint: 25.0% / 0.0%.")
 
 
 def test_a_machine_is_told_from_others():

@@ -21,7 +21,7 @@ import rcnn
 from rcnn.bench.detectron2 import PYRAMID
 from rcnn.cli import main
 from rcnn.errors import WeightsError
-from rcnn.runs import read_tensors, write_tensors
+from rcnn.runs.tensors import read_tensors, write_tensors
 
 pytestmark = pytest.mark.usefixtures("quiet_log")
 TORCHVISION, DETECTRON2 = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn", f"detectron2:{PYRAMID}"

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from rcnn import api
 from rcnn.cli import demo, main
-from rcnn.cli.evaluate import show
+from rcnn.cli.numbers import show
 from rcnn.config import Config
 from rcnn.evaluation import Evaluation
 from rcnn.presets.overrides import override, preset
@@ -301,7 +301,8 @@ def test_splits_that_were_drawn_stay_those_of_the_run_as_the_data_grows(tmp_path
 
 
 def test_the_demo_trains_evaluates_and_draws(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "preset", lambda name: override(preset(name), None, (), {"input.short": 64, "long": 84}))
+    small = {"input.short": 64, "long": 84}
+    monkeypatch.setattr("rcnn.cli.commands.demo.preset", lambda name: override(preset(name), None, (), small))
     for name, count in (("TRAIN", 4), ("VAL", 1), ("TEST", 3), ("SHOWN", 2)):
         monkeypatch.setattr(demo, name, count)
     out = tmp_path / "demo"

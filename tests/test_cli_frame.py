@@ -4,14 +4,18 @@ import signal
 import subprocess
 import sys
 import time
+from inspect import signature
 
 import pytest
 import typer
 
+from rcnn.api import loading
 from rcnn.cli import frame, main
+from rcnn.cli.commands.evaluate import evaluate
 from rcnn.config import Config
 from rcnn.errors import DataError, TrainingError
-from rcnn.presets import PRESETS
+from rcnn.evaluation.interval import RESAMPLES
+from rcnn.presets import PRESETS, sources
 from rcnn.presets.overrides import override
 
 TRACEBACK = "Traceback (most recent call last)"
@@ -51,7 +55,7 @@ def failing(command):
 def test_help_lists_all_commands_without_importing_them():
     result = in_a_process(
         "import sys; from rcnn.cli import main; status = main(['--help']);"
-        "print('loaded:', *{'torch', 'numpy', 'pydantic', 'rcnn.cli.presets'} & set(sys.modules)); sys.exit(status)"
+        "print('loaded:', *{'torch', 'numpy', 'pydantic', 'rcnn.cli.commands'} & set(sys.modules)); sys.exit(status)"
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith("loaded:\n")
@@ -212,3 +216,104 @@ def test_a_reader_that_leaves_is_no_error():
     writer.stderr.close()
     assert writer.wait() == 1
     assert errors == b""
+
+
+def test_no_command_needs_torch_to_show_its_help():
+    """In one process: what a first command imports, all others have."""
+    result = in_a_process(
+        "import sys; from rcnn.cli import frame, main\n"
+        "statuses = {main([name, '--help']) for name in frame.COMMANDS}\n"
+        "print('loaded:', *{'torch', 'torchvision', 'numba', 'scipy', 'matplotlib'} & set(sys.modules))\n"
+        "sys.exit(max(statuses))"
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("loaded:\n")
+
+
+KNOWN_AT_ONCE = {
+    "train nowhere": "nowhere: no such file or folder",
+    "train nowhere --preset demmo": "did you mean demo?",
+    "train . --out .": ".: exists; pass --resume",
+    "train . --out new --set model.backbone=vgg61": "model.backbone",
+    "train . --out new --proposals gone": "gone: no such file; make it with rcnn propose",
+    "train . --out new --backbone-weights gone": "gone: no such file; pass a .pth or .safetensors",
+    "train . --out new --from gone": "gone: no such run",
+    "train . --out new --from model.onnx": "model.onnx: an exported file only detects",
+    "train . --resume --out gone": "gone/last.safetensors: no such file",
+    "look nowhere --out a.png": "nowhere: no such file or folder",
+    "look . --out a.gif": "give the name of a picture",
+    "check nowhere": "nowhere: no such file or folder",
+    "check . --run gone": "gone/last.safetensors: no such file",
+    "evaluate gone .": "gone: no such run",
+    "evaluate gone . --weights newest": "give best or last",
+    "evaluate nowhere --predictions a.png": "nowhere: no such file or folder",
+    "evaluate . --predictions gone.json": "gone.json: no such file",
+    "evaluate torchvision:some . --against gone": "gone: no such run",
+    "evaluate torchvision:some . --threshold-for f1=1": "give precision=P or recall=R",
+    "report gone": "gone/model.safetensors: no such file",
+    "predict gone b.png --out new": "no picture there",
+    "predict gone a.png --out new": "gone: no such run",
+    "predict gone a.png --out new --tile 99 --flip": "leave --flip and --sizes out",
+    "serve gone": "gone: no such run",
+    "serve gone.onnx": "gone.onnx: no such file",
+    "compare nowhere --out new": "nowhere: no such file or folder",
+    "compare . --out new --methods rcnnn": "--methods rcnnn: no such method",
+    "compress gone --out new --svd fc6=1": "gone: no such run",
+    "compress gone --out new --svd fc6": "not LAYER=RANK",
+    "compress gone --out new --sweep .": "gone: no such run; give the folder of one",
+    "convert gone --out new.pth": "gone: no such run",
+    "convert gone --to run --out new": "gone: no model of another library",
+    "convert model.onnx --out new.pth": "model.onnx: an exported file only detects",
+    "export gone": "gone: no such run",
+    "export gone --out new.xml": "--out new.xml: files of --format onnx end in .onnx",
+    "export gone --out nowhere/new.onnx": "there is no folder nowhere",
+    "export gone --format tflite": "--format tflite: choose onnx, openvino, torch",
+    "export gone --input float": "--input float: give uint8 or normalised",
+    "export gone --input normalised --with-resize": "leave --input normalised out",
+    "export gone --batch 0": "--batch 0: give dynamic, or a number from 1",
+    "export gone --half --bf16": "--half, --bf16 and --int8: give one of them",
+    "export gone --bf16": "no convolution in bf16",
+    "export gone --format torch --half": "--format torch: has no fp16",
+    "export gone --eval .": "pass --int8 DATA too",
+    "export gone --batch 2 --with-resize": "--with-resize: takes one picture at a time",
+    "export gone --pictures b.png": "no picture there",
+    "export model.onnx": "model.onnx: an exported file only detects",
+    "export torchvision:some --int8 nowhere": "nowhere: no such file or folder",
+    "convert-data nowhere --to voc --out new": "nowhere: no such file or folder",
+    "propose . --run gone --out new": "gone: no such run",
+    "propose . --recall gone --out new.png": "gone: no such file; make it with rcnn propose",
+    "propose . --recall gone.json --out new.png": "gone.json: no such file; give COCO results that exist",
+    "propose . --method rpn --out new": "pass --run RUN",
+    "pretrain nowhere": "nowhere: no such folder",
+    "pretrain . --backbone vgg61": "--backbone vgg61",
+    "reproduce some": "some",
+    "reproduce fast-rcnn-vgg16-07 --voc nowhere": "nowhere: no such file or folder",
+    "bench opps": "opps: no part of the benchmark",
+}
+
+
+def test_what_can_be_known_without_torch_is_told_without_it(tmp_path):
+    """In one process, for the same reason; in a folder that holds a picture and nothing else."""
+    (tmp_path / "a.png").touch()
+    lines = list(KNOWN_AT_ONCE)
+    result = in_a_process(
+        f"import os, sys; from rcnn.cli import main; os.chdir({str(tmp_path)!r})\n"
+        f"statuses = [main(line.split()) for line in {lines!r}]\n"
+        "print(statuses, 'torch' in sys.modules)"
+    )
+    assert result.stdout == f"{[2] * len(lines)} False\n", result.stdout + result.stderr
+    for line, told in zip(lines, result.stderr.splitlines(), strict=True):
+        assert KNOWN_AT_ONCE[line] in told, line
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_usage_names_arguments_as_they_are_written(capsys):
+    wanted = {"train": "DATA", "report": "RUN [DATA]", "evaluate": "[RUN] DATA", "predict": "RUN PICTURES..."}
+    for name, arguments in wanted.items():
+        assert main([name, "--help"]) == 0
+        assert f"Usage: rcnn {name} [OPTIONS] {arguments} " in capsys.readouterr().out
+
+
+def test_names_and_defaults_that_stand_apart_from_torch_are_those_that_need_it():
+    assert set(loading._LOADERS) == set(sources.OTHERS)
+    assert signature(evaluate).parameters["resamples"].default == RESAMPLES

@@ -13,7 +13,7 @@ import pytest
 from conftest import TINY, Silent, rows_of, same_tensors, shape_data
 
 from rcnn import api
-from rcnn.api.compare import METHODS, STUDIES, Asked, compare, make_plan
+from rcnn.api.compare import STUDIES, Asked, compare, make_plan
 from rcnn.api.compare.pieces import Piece, in_order
 from rcnn.api.compare.plan import NAMES
 from rcnn.api.compare.record import Record, read_record
@@ -23,6 +23,7 @@ from rcnn.bench.phases import phase_seconds
 from rcnn.cli import compare as compare_command
 from rcnn.cli import main
 from rcnn.errors import ConfigError
+from rcnn.presets.family import METHODS
 from rcnn.proposals.files import read_proposals, write_proposals
 from rcnn.report.compare import Column, Section, Table
 from rcnn.report.words import amount

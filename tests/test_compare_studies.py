@@ -11,7 +11,7 @@ import torch
 from conftest import TINY, shape_data, shape_sample
 
 from rcnn import build
-from rcnn.api.compare import METHODS, Asked, make_plan
+from rcnn.api.compare import Asked, make_plan
 from rcnn.api.compare import bench as bench_module
 from rcnn.api.compare.bench import Bench, fully_connected, unchanged
 from rcnn.api.compare.methods import method_sections
@@ -37,6 +37,7 @@ from rcnn.api.proposals import rpn_proposals
 from rcnn.compression.svd import parameters
 from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Detector, Proposer
+from rcnn.presets.family import METHODS
 from rcnn.presets.overrides import override, preset
 from rcnn.proposals.files import ProposalTable, write_proposals
 from rcnn.report import papers

@@ -22,7 +22,8 @@ from rcnn.errors import ConfigError, RcnnError
 from rcnn.presets.overrides import override
 from rcnn.report.compare_plots import name_points
 from rcnn.report.sweep import FULL, SweepPoint, knee, names_of
-from rcnn.runs import read_metadata, read_tensors, write_tensors
+from rcnn.runs import read_metadata
+from rcnn.runs.tensors import read_tensors, write_tensors
 
 pytestmark = pytest.mark.usefixtures("quiet_log")
 FC6, FC7 = 32, 32  # full ranks of the tiny run
@@ -197,7 +198,7 @@ def test_an_interrupted_sweep_measures_no_point_twice(run, voc, tmp_path, monkey
             raise KeyboardInterrupt
 
     command = words("compress", run, "--sweep", voc, "--out", out, "--points", "2", "--repeats", "1", "--device", "cpu")
-    monkeypatch.setattr(compress_command, "_tell", tell)
+    monkeypatch.setattr(compress_command, "tell", tell)
     assert main(command) == 130
     assert len(json.loads((out / "points.json").read_text())["points"]) == 3
     measured, accuracy = [], sweeping.Study.accuracy

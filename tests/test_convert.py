@@ -14,7 +14,8 @@ from rcnn.cli import main
 from rcnn.compat.torchvision import CONFIGS, from_state
 from rcnn.errors import ConfigError, DisagreementError
 from rcnn.presets.overrides import override
-from rcnn.runs import RunFolder, write_tensors
+from rcnn.runs import RunFolder
+from rcnn.runs.tensors import write_tensors
 from rcnn.structures import Detections
 
 

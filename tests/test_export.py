@@ -27,7 +27,8 @@ from rcnn.export.pictures import made_up
 from rcnn.export.program import Room, export_program
 from rcnn.export.resizing import front
 from rcnn.presets.overrides import override
-from rcnn.runs import RunFolder, read_tensors, write_tensors
+from rcnn.runs import RunFolder
+from rcnn.runs.tensors import read_tensors, write_tensors
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

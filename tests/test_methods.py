@@ -24,7 +24,7 @@ from rcnn.errors import ConfigError, WeightsError
 from rcnn.inference import predictor
 from rcnn.presets.overrides import override, preset
 from rcnn.proposals.files import ProposalTable, write_proposals
-from rcnn.runs import read_tensors, write_tensors
+from rcnn.runs.tensors import read_tensors, write_tensors
 from rcnn.sample import Sample
 from rcnn.structures import Proposals, unpad
 from rcnn.training import extraction

@@ -20,7 +20,8 @@ from rcnn.report.page import Figures, course_of
 from rcnn.report.page.advice import advise
 from rcnn.report.page.galleries import HEIGHT, WIDTH, Gallery, view
 from rcnn.report.page.words import ERRORS, STAGES, SUSPICIONS
-from rcnn.runs import RunFolder, read_tensors, write_tensors
+from rcnn.runs import RunFolder
+from rcnn.runs.tensors import read_tensors, write_tensors
 
 
 class Page(HTMLParser):

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from rcnn.errors import ConfigError, WeightsError
-from rcnn.runs import RunFolder, read_metadata, read_tensors, write_bytes, write_tensors, write_text
+from rcnn.runs import RunFolder, read_metadata, write_bytes, write_text
+from rcnn.runs.tensors import read_tensors, write_tensors
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(3)}
 

@@ -16,7 +16,7 @@ from rcnn.data.loader import Batches, TruthBatch
 from rcnn.methods import FastRCNN
 from rcnn.presets.overrides import override, preset
 from rcnn.proposals.files import read_proposals
-from rcnn.runs import read_tensors
+from rcnn.runs.tensors import read_tensors
 from rcnn.sample import DataSet
 from rcnn.training.loop import Progress, Trainer
 from rcnn.training.optim import OptimizerSettings, make_optimizer

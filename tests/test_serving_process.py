@@ -155,7 +155,7 @@ def test_a_client_that_sends_too_much_still_reads_why():
 def test_a_port_that_is_taken_is_one_line_before_any_model_is_read(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert main(["serve", "no-such-run", "--port", str(port)]) == 2
+        assert main(["serve", "torchvision:no-such-model", "--port", str(port)]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"rcnn: --host 127.0.0.1 --port {port}: ")
     assert error.count("\n") == 1

@@ -13,9 +13,10 @@ from test_evaluation_coco import detections, sample
 
 from rcnn import api
 from rcnn.analysis import class_curves, match
-from rcnn.analysis.thresholds import Goal, parse_goal, thresholds_for
+from rcnn.analysis.thresholds import thresholds_for
 from rcnn.cli import main
 from rcnn.errors import ConfigError
+from rcnn.goal import Goal, parse_goal
 from rcnn.runs import RunFolder, read_metadata
 
 CLASSES = ("cat", "dog", "bird")

@@ -10,8 +10,9 @@ from rcnn.data.preprocess import Preprocess
 from rcnn.errors import ConfigError
 from rcnn.inference.merging import merged
 from rcnn.inference.predictor import Detector
-from rcnn.inference.tiling import Tiles, is_cut, predict_tiled
-from rcnn.inference.views import Views, at_size, mirrored, predict_views
+from rcnn.inference.tiling import is_cut, predict_tiled
+from rcnn.inference.views import at_size, mirrored, predict_views
+from rcnn.inference.ways import Tiles, Views
 from rcnn.structures import Detections
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -161,7 +162,7 @@ def test_tiles_that_cannot_be_laid_are_refused(settings):
 def test_looks_that_cannot_be_had_are_one_line(words, said, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("rcnn.api.load_named", lambda *_: Finder())
     Image.fromarray(scene((60, 60), [])).save(tmp_path / "a.png")
-    assert main(["predict", "run", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *words]) == 2
+    assert main(["predict", "torchvision:any", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *words]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
@@ -173,8 +174,8 @@ def test_the_command_looks_in_tiles_and_goes_on_after_a_broken_picture(tmp_path,
     monkeypatch.setattr("rcnn.api.load_named", lambda *_: finder)
     Image.fromarray(scene((200, 200), [(RED, (90, 90, 110, 110))])).save(tmp_path / "b.png")
     (tmp_path / "a.png").write_text("text")
-    words = ["predict", "run", str(tmp_path), "--out", str(tmp_path / "out"), "--tile", "100", "--overlap", "0.3"]
-    assert main(words) == 1
+    words = ["predict", "torchvision:any", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main([*words, "--tile", "100", "--overlap", "0.3"]) == 1
     told = capsys.readouterr()
     assert "skipped" in told.err
     assert "b.png: 1 red" in told.out

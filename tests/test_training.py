@@ -11,7 +11,8 @@ from torch import nn
 from rcnn import api, build
 from rcnn.config import TrainingSettings
 from rcnn.errors import TrainingError
-from rcnn.runs import read_metadata, read_tensors
+from rcnn.runs import read_metadata
+from rcnn.runs.tensors import read_tensors
 from rcnn.sample import DataSet, Sample
 from rcnn.structures import Targets
 from rcnn.training.checkpoint import model_tensors

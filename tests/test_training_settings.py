@@ -13,7 +13,7 @@ from test_resume import StopAt, assert_same_run
 
 from rcnn import api
 from rcnn.presets.overrides import override, preset
-from rcnn.runs import read_tensors, write_tensors
+from rcnn.runs.tensors import read_tensors, write_tensors
 from rcnn.sample import DataSet
 from rcnn.training.averaging import Averaged
 from rcnn.training.checkpoint import model_tensors

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from rcnn.choices import is_film
 from rcnn.cli import main
 from rcnn.errors import ConfigError, DataError
-from rcnn.inference.video import drawn_film, is_film, json_line, opened
+from rcnn.inference.video import drawn_film, json_line, opened
 from rcnn.structures import Detections
 
 pytest.importorskip("cv2", reason="needs the extra `video`")
@@ -88,7 +89,8 @@ def test_a_film_is_predicted_drawn_and_told_frame_by_frame(tmp_path, monkeypatch
 
     monkeypatch.setattr("rcnn.api.load_named", lambda *_: Finder())
     name = str(film(tmp_path / "a.mp4"))
-    assert main(["predict", "run", name, "--out", str(tmp_path / "found"), "--batch", "3", "--class", "a"]) == 0
+    words = ["predict", "torchvision:any", name, "--out", str(tmp_path / "found")]
+    assert main([*words, "--batch", "3", "--class", "a"]) == 0
     lines = [json.loads(line) for line in (tmp_path / "found" / "a.jsonl").read_text().splitlines()]
     assert [line["frame"] for line in lines] == [1, 2, 3, 4]
     assert [one["class"] for line in lines for one in line["detections"]] == ["a"] * 4
@@ -97,5 +99,5 @@ def test_a_film_is_predicted_drawn_and_told_frame_by_frame(tmp_path, monkeypatch
     with opened(str(tmp_path / "found" / "a.mp4")) as drawn:
         assert len(list(drawn.frames())) == 4
     assert "4 frames at" in capsys.readouterr().out
-    assert main(["predict", "run", name, "--out", str(tmp_path)]) == 2
+    assert main(["predict", "torchvision:any", name, "--out", str(tmp_path)]) == 2
     assert "would be replaced" in capsys.readouterr().err

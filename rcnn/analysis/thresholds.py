@@ -2,28 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 from rcnn.analysis.curves import ClassCurve
-from rcnn.errors import ConfigError
 from rcnn.evaluation.result import plain
+from rcnn.goal import Goal
 
-Quantity = Literal["precision", "recall"]
 FEW = 30
 """Detections: of 30 that are all true, a precision of 0.95 is not yet sure (95 % interval, Wilson: from 0.89)."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What is asked of each class: at least so much precision, or so much recall, at IoU 0.5."""
-
-    quantity: Quantity
-    value: float
-
-    def __str__(self) -> str:
-        return f"{self.quantity}={self.value:g}"
 
 
 @dataclass(frozen=True)
@@ -54,18 +42,6 @@ class Threshold:
     def rests_on_few(self) -> bool:
         """Whether so few detections stand behind it that other pictures may give quite another one."""
         return self.reached and self.detections < FEW
-
-
-def parse_goal(text: str) -> Goal:
-    """`precision=0.95` or `recall=0.9`; raises ConfigError for anything else."""
-    quantity, _, value = text.partition("=")
-    try:
-        number = float(value)
-    except ValueError:
-        number = float("nan")
-    if quantity not in get_args(Quantity) or not 0 < number <= 1:
-        raise ConfigError(f"--threshold-for {text}: give precision=P or recall=R, above 0 and at most 1")
-    return Goal(quantity, number)  # type: ignore[arg-type]
 
 
 def thresholds_for(goal: Goal, curves: Sequence[ClassCurve]) -> tuple[Threshold, ...]:

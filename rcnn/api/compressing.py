@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rcnn.api import saving
-from rcnn.api.loading import is_of_others
 from rcnn.api.saving import Whole, read_whole, write_run
 from rcnn.compression.svd import LowRankLinear, parameters, truncate_head
 from rcnn.errors import ConfigError
 from rcnn.heads.box_head import BoxHead
 from rcnn.inference.predictor import Detector
 from rcnn.presets.overrides import override
+from rcnn.presets.sources import refuse_no_folder
+from rcnn.runs.smaller import refuse_folder
 from rcnn.training.session import choose_device
 
 
@@ -64,28 +64,9 @@ def compress(
     ]
 
 
-POINTS = "points.json"
-"""Where a sweep keeps its points until it ends."""
-
-
-def refuse_folder(out: Path, overwrite: bool, run: Path) -> None:
-    """Raise ConfigError for a folder that cannot be written, or must not be."""
-    if out.resolve() == run.resolve():
-        raise ConfigError(f"--out {out}: the run itself, which would be lost; give another folder")
-    if (out / POINTS).is_file() and not overwrite:
-        raise ConfigError(
-            f"{out}: exists; pass --resume to go on with the sweep in it, or --overwrite to replace what was written "
-            "there before"
-        )
-    saving.refuse_folder(out, overwrite)
-
-
 def load_run(run: Path | str, device: str, weights: Path | str | None = None) -> Whole:
     """The best detector of a run, or that of `LIBRARY:NAME` with its `weights` in a file."""
-    if not is_of_others(run) and Path(run).is_file():
-        raise ConfigError(f"{run}: a file; give the folder of a run")
-    if not is_of_others(run) and not Path(run).exists():
-        raise ConfigError(f"{run}: no such run; give the folder of one, which rcnn train makes")
+    refuse_no_folder(str(run))
     return read_whole(run, choose_device(device), weights)
 
 

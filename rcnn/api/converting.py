@@ -14,8 +14,9 @@ from torchvision.models import detection as tv
 from rcnn.agreement import near
 from rcnn.api.saving import read_whole
 from rcnn.compat.torchvision.export import anchors, arguments, model_name, to_state
-from rcnn.errors import ConfigError, DisagreementError
+from rcnn.errors import DisagreementError
 from rcnn.methods import FasterRCNN
+from rcnn.paths import refuse_existing
 from rcnn.runs import write_bytes
 
 TOLERANCE = 1e-4
@@ -57,8 +58,7 @@ def to_torchvision(
     for, or a file that exists; DisagreementError, with nothing written, where the two do not compute the same.
     """
     file = Path(out)
-    if file.exists() and not overwrite:
-        raise ConfigError(f"{file}: exists; pass --overwrite to replace it")
+    refuse_existing(file, overwrite)
     whole = read_whole(run, torch.device("cpu"), weights)
     config, model = whole.config, whole.detector.model
     name = model_name(config)

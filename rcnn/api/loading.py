@@ -14,15 +14,16 @@ from rcnn.compat.detectron2 import load_detectron2
 from rcnn.compat.torchvision import load_torchvision
 from rcnn.config import Config
 from rcnn.errors import ConfigError, WeightsError, first_line
-from rcnn.inference.exported import ExportedDetector, is_exported, load_exported
+from rcnn.inference.exported import ExportedDetector, load_exported
 from rcnn.inference.predictor import Detector
 from rcnn.methods import FasterRCNN, Method
-from rcnn.runs import RunFolder, read_metadata, read_tensors
+from rcnn.model_files import is_exported
+from rcnn.presets.sources import Which, config_of, file_of, refuse_exported, which_of
+from rcnn.runs.tensors import read_tensors
 from rcnn.training.checkpoint import model_tensors
 from rcnn.training.session import choose_device, computes_bf16
 
 Precision = Literal["auto", "fp32", "bf16"]
-Which = Literal["best", "last"]
 
 
 class _Thresholds(BaseModel):
@@ -38,16 +39,11 @@ class _Facts(BaseModel):
     stage: int | None = None
 
 
-OTHERS: Mapping[str, Callable[[str, Path | str | None, torch.device, bool], Detector]] = {
+_LOADERS: Mapping[str, Callable[[str, Path | str | None, torch.device, bool], Detector]] = {
     "torchvision": load_torchvision,
     "detectron2": load_detectron2,
 }
 """By the word before the colon in LIBRARY:NAME."""
-
-
-def is_of_others(source: object) -> bool:
-    """Whether a model is named LIBRARY:NAME."""
-    return str(source).partition(":")[0] in OTHERS
 
 
 def load(
@@ -89,12 +85,6 @@ def _exported(source: Path | str, device: str, which: Which, precision: Precisio
     return load_exported(source, "bf16" if precision == "bf16" else None)
 
 
-def refuse_exported(source: Path | str) -> None:
-    """Raise ConfigError for a file of `rcnn export`, where a network with its weights is needed."""
-    if is_exported(source):
-        raise ConfigError(f"{source}: an exported file only detects; give the folder of the run that it came from")
-
-
 def as_trained(
     source: Path | str,
     where: torch.device,
@@ -104,18 +94,12 @@ def as_trained(
 ) -> Detector:
     """The same with the parameters that it was trained with, under their names."""
     library, _, name = str(source).partition(":")
-    if library in OTHERS:
-        return OTHERS[library](name, weights, where, bf16)
+    if library in _LOADERS:
+        return _LOADERS[library](name, weights, where, bf16)
     refuse_exported(source)
     if weights is not None:
         raise ConfigError(f"weights={weights}: {source} is a run, which has its own; leave them out (--weights FILE)")
-    path = Path(source)
-    if not path.exists():
-        raise WeightsError(
-            f"{source}: no such run; pass the folder that rcnn train wrote, torchvision:NAME or detectron2:NAME"
-        )
-    if path.is_dir():
-        path = RunFolder(path).best if which == "best" else RunFolder(path).last
+    path = file_of(source, which)
     tensors, metadata = read_tensors(path)
     config, facts = config_of(metadata, path), _facts(metadata, path)
     weights_here = model_tensors(tensors) or tensors
@@ -135,12 +119,10 @@ def load_named(
     It looks at the best `max_proposals` regions of a picture; without, at as many as it was trained to.
     """
     options: dict[str, Any] = {"precision": precision, "compile": compile}
-    if is_of_others(run):
-        options["weights"] = None if weights in ("best", "last") else weights
-    elif weights in ("best", "last"):
-        options["which"] = weights
+    if which := which_of(run, weights):
+        options["which"] = which
     else:
-        raise ConfigError(f"--weights {weights}: give best or last, the two that a run keeps")
+        options["weights"] = None if weights in ("best", "last") else weights
     detector = load(run, device, **options)
     if max_proposals is not None:
         limit_proposals(detector, max_proposals)
@@ -163,14 +145,6 @@ def limit_proposals(detector: Detector, most: int) -> None:
     if most > entering:
         raise ConfigError(f"--max-proposals {most}: only {entering} enter suppression; give at most so many")
     detector.look_with(model.limited(replace(model.limits, after=most)))
-
-
-def stored_config(run: Path) -> Config:
-    """The settings that a run began with; of one that was made, not trained, those that it has."""
-    folder = RunFolder(run)
-    made = folder.best.is_file() and not folder.last.is_file()
-    file = folder.best if made else folder.last
-    return config_of(read_metadata(file), file)
 
 
 def uses_bf16(precision: Precision, device: torch.device) -> bool:
@@ -215,11 +189,3 @@ def _network(config: Config, classes: int, tensors: Mapping[str, Tensor], path: 
             f"{path}: its tensors are not those of its settings ({wrong[0]}{more} differ); pass another run"
         )
     return build.detector(config, classes)[0]
-
-
-def config_of(metadata: Mapping[str, Any], path: Path) -> Config:
-    """The settings in a run's metadata; `path` is for the message if they are of another version."""
-    try:
-        return Config.model_validate(metadata["config"])
-    except (KeyError, ValueError) as error:
-        raise WeightsError(f"{path}: its settings are not of this version ({str(error).splitlines()[0]})") from error

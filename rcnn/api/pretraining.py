@@ -5,18 +5,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from rcnn.api.loading import uses_bf16
 from rcnn.backbones.classifier import FULLY_CONNECTED, classifier, last_layer
 from rcnn.backbones.networks import WEIGHTS
 from rcnn.backbones.weights import LoadReport, fetch, fill, read_state
-from rcnn.config import Backbone, Section
-from rcnn.config.section import Positive
+from rcnn.config.pretraining import PretrainSettings, checked
 from rcnn.data.checking import check_pictures
 from rcnn.data.cifar import is_cifar10, read_cifar10
 from rcnn.data.class_batches import ClassBatches, key_of
@@ -29,29 +27,6 @@ from rcnn.training.session import Listener, choose_device
 
 KIND = "pretraining"
 """What the files' metadata calls themselves."""
-
-
-class PretrainSettings(Section):
-    """What a pretraining depends on beside its data."""
-
-    backbone: Backbone = "mobilenet-v2"
-    """the network"""
-    weights: str | None = None
-    """what it begins with: a file, `none`, or else torchvision's where there are some"""
-    frozen_epochs: Annotated[int, Field(ge=0)] | None = None
-    """passes in which the new layer alone learns; 2 with weights to begin with, else 0"""
-    epochs: Positive = 10
-    """passes after them, in which everything learns"""
-    batch: Annotated[int, Field(ge=2)] = 32
-    """pictures a step"""
-    lr: Annotated[float, Field(gt=0)] | None = None
-    """AdamW's rate for new layers, a tenth of it for pretrained ones; 0.001, for the papers' networks 0.0001"""
-    size: Annotated[int, Field(ge=8)] | None = None
-    """side of the network's input in pixels; 224, for CIFAR-10 64"""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 where the device computes in it"""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """all chance follows from it"""
 
 
 @dataclass(frozen=True)
@@ -84,7 +59,7 @@ def prepare_pretraining(
     out, folder, where = Path(out), Path(folder), choose_device(device)
     given = {name: value for name, value in (settings or {}).items() if value is not None}
     stored = _stored(out, resume, overwrite)
-    chosen = _checked(given) if stored is None else _resumed(given, stored)
+    chosen = checked(given) if stored is None else _resumed(given, stored)
     data = _read(folder)
     chosen = _resolved(chosen, is_cifar10(folder))
     metadata = {"kind": KIND, "settings": chosen.model_dump(), "class_names": data.class_names, "data": _mark(data)}
@@ -131,20 +106,10 @@ def _stored(out: Path, resume: bool, overwrite: bool) -> Mapping[str, Any] | Non
     return metadata
 
 
-def _checked(given: Mapping[str, object]) -> PretrainSettings:
-    try:
-        return PretrainSettings.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        wanted = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-        name = ".".join(map(str, first["loc"])).replace("_", "-")
-        raise ConfigError(f"--{name} {first['input']}: {wanted}") from error
-
-
 def _resumed(given: Mapping[str, object], stored: Mapping[str, Any]) -> PretrainSettings:
     """The settings that it began with; raises ConfigError where others are given."""
     begun = PretrainSettings.model_validate(stored["settings"])
-    now = _checked(begun.model_dump() | dict(given))
+    now = checked(begun.model_dump() | dict(given))
     for name in given:
         before, after = getattr(begun, name), getattr(now, name)
         if before != after:

@@ -150,12 +150,3 @@ def report_of_training(prepared: Prepared, data_name: str, batch: int = 1) -> Pa
     detector = load(run, str(shop.device))
     answers = study(detect(detector, shop.val, batch), splits["val"], EVERYTHING, None, detector)
     return write_report(run, dataset, data_name, answers, detector)
-
-
-def data_of(run: Path) -> Path:
-    """Where the run's data was when it was trained; raises ConfigError where nobody knows or it is gone."""
-    place = read_metadata(RunFolder(run).best).get("reading", {}).get("data")
-    if place is None or not Path(place).exists():
-        where = f"{place}, where it was," if place else "it"
-        raise ConfigError(f"{run}: trained on data that is not at hand ({where} cannot be found); give DATA too")
-    return Path(place)

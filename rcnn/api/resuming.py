@@ -14,16 +14,6 @@ from rcnn.sample import DataSet
 _MAY_CHANGE = {"training.workers", "training.save_minutes", "training.patience"}
 
 
-def stored_run(folder: RunFolder, resume: bool, overwrite: bool) -> Mapping[str, Any] | None:
-    """What a run that goes on says of itself; None for one that begins, which needs its folder free."""
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite: give one of them")
-    if resume:
-        return folder.state()
-    folder.refuse_existing(overwrite)
-    return None
-
-
 def refuse_changes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """A resumed run goes on as it began: nothing that shapes it may have changed."""
     if stored["class_names"] != now["class_names"]:

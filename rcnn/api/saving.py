@@ -7,13 +7,15 @@ from typing import Any
 
 import torch
 
-from rcnn.api.loading import as_trained, config_of, is_of_others
+from rcnn.api.loading import as_trained
 from rcnn.api.transfer import source_config
 from rcnn.config import Config
-from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Detector
+from rcnn.presets.sources import config_of, is_of_others, refuse_ours
 from rcnn.presets.yaml import to_yaml
-from rcnn.runs import RunFolder, read_metadata, write_tensors, write_text
+from rcnn.runs import RunFolder, read_metadata, write_text
+from rcnn.runs.smaller import refuse_taken
+from rcnn.runs.tensors import write_tensors
 
 
 @dataclass(frozen=True)
@@ -70,16 +72,8 @@ def save(source: str, out: Path | str, weights: Path | str | None = None, overwr
     Raises ConfigError for a source that is a run already, and for a folder that exists; WeightsError for weights that
     cannot be read; with nothing written.
     """
-    if not is_of_others(source):
-        raise ConfigError(f"{source}: no model of another library; give torchvision:NAME or detectron2:NAME")
-    refuse_folder(Path(out), overwrite)
+    refuse_ours(source)
+    refuse_taken(Path(out), overwrite)
     whole = read_whole(source, torch.device("cpu"), weights)
     write_run(whole, out, overwrite)
     return whole
-
-
-def refuse_folder(out: Path, overwrite: bool) -> None:
-    """Raise ConfigError for a folder that cannot be written, or must not be."""
-    if out.exists() and not overwrite:
-        raise ConfigError(f"{out}: exists; pass --overwrite to replace what was written there before")
-    RunFolder(out).refuse_existing(overwrite=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from rcnn.analysis import Analysis, StageBlame, analyse, blame_missed
 from rcnn.analysis import match as match_all
-from rcnn.analysis.thresholds import Goal, Threshold
+from rcnn.analysis.thresholds import Threshold
 from rcnn.api.measuring import Predicted
 from rcnn.api.thresholds import choose_thresholds
 from rcnn.data import picture_size
@@ -18,6 +18,7 @@ from rcnn.evaluation.interval import LEVEL, RESAMPLES, Interval, Paired, interva
 from rcnn.evaluation.matches import Matches, match
 from rcnn.evaluation.scenes import make_scenes
 from rcnn.evaluation.side_by_side import SideBySide, side_by_side
+from rcnn.goal import Goal
 from rcnn.inference.predictor import SHOWN, Detector
 from rcnn.methods import Method
 

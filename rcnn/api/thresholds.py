@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rcnn.analysis import class_curves, match
-from rcnn.analysis.thresholds import Goal, Threshold, thresholds_for
-from rcnn.api.loading import is_of_others
+from rcnn.analysis.thresholds import Threshold, thresholds_for
 from rcnn.api.measuring import Predicted
 from rcnn.errors import ConfigError
-from rcnn.runs import RunFolder, read_metadata, read_tensors, write_tensors
+from rcnn.goal import Goal
+from rcnn.presets.sources import is_of_others
+from rcnn.runs import RunFolder, read_metadata
+from rcnn.runs.tensors import read_tensors, write_tensors
 
 
 def choose_thresholds(predicted: Predicted, goal: Goal) -> tuple[Threshold, ...]:

@@ -13,9 +13,9 @@ import torch
 from rcnn import build
 from rcnn.acceleration.dense import compile_dense
 from rcnn.api.data import Data, read_data, split, with_splits_of
-from rcnn.api.loading import config_of, load, stored_config
+from rcnn.api.loading import load
 from rcnn.api.regions import with_regions
-from rcnn.api.resuming import ids_of, refuse_changes, refuse_other_pictures, stored_run
+from rcnn.api.resuming import ids_of, refuse_changes, refuse_other_pictures
 from rcnn.api.transfer import Kept, begun_from, read_source, source_config, transfer
 from rcnn.api.workshop import Workshop
 from rcnn.backbones import LoadReport
@@ -26,7 +26,9 @@ from rcnn.data.repeats import balanced_weights
 from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Detector
 from rcnn.methods import Method
+from rcnn.presets import DEFAULT_PRESET
 from rcnn.presets.overrides import override, preset
+from rcnn.presets.sources import config_of, stored_config
 from rcnn.presets.yaml import to_yaml
 from rcnn.runs import RunFolder, write_text
 from rcnn.sample import DataSet, Sample
@@ -36,7 +38,6 @@ from rcnn.training.staged import StagedTraining
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_PRESET = "faster-rcnn-mobilenet-fpn"
 Weights = Path | str | None
 """A file; `none` for random weights; None for torchvision's."""
 _FILES = ("proposals", "backbone_weights", "start_from", "start_weights")
@@ -91,7 +92,7 @@ def prepare_training(
     `start_from`: a run, or `LIBRARY:NAME` (its file is `start_weights`); its weights and head rows by name are taken.
     """
     folder, where = RunFolder(Path(out)), choose_device(device)
-    stored = stored_run(folder, resume, overwrite)
+    stored = folder.stored(resume, overwrite)
     reading = _reading(data, stored, bad_boxes, format, (proposals, backbone_weights, start_from, start_weights))
     config, pretrained = _settings(config, stored, folder, reading)
     dataset, splits, config = _dataset(data, config, folder, stored, reading, train_split, val_split)

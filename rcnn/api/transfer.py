@@ -8,12 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from rcnn.api.loading import as_trained, config_of, refuse_exported
+from rcnn.api.loading import as_trained
 from rcnn.compat import detectron2, torchvision
 from rcnn.config import Config
 from rcnn.errors import ConfigError
 from rcnn.methods import Method
 from rcnn.presets.overrides import flat
+from rcnn.presets.sources import config_of, refuse_exported
 from rcnn.runs import RunFolder, read_metadata
 
 _OTHERS = {"torchvision": torchvision.config_named, "detectron2": detectron2.config_named}

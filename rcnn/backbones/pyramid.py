@@ -10,7 +10,7 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 from rcnn.backbones.trunk import Trunk
 
 
-class EverySecondCell(ExtraFPNBlock):
+class EverySecondCell(ExtraFPNBlock):  # type: ignore[misc]
     """The coarsest level: every second cell of the one before, as torchvision's pooling of single cells gives.
 
     (Of pooling, torch.export knows only for one parity of a canvas of any size how large its result is.)

@@ -18,6 +18,7 @@ from rcnn.backbones.networks import WEIGHTS
 from rcnn.backbones.timm_networks import PREFIX, timm_state
 from rcnn.errors import WeightsError, first_line
 from rcnn.model_files import describe, kind_of
+from rcnn.paths import refuse_missing_weights
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ def _inflate(candidates: dict[str, Tensor], body: nn.Module) -> tuple[dict[str, 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
     """The tensors of a `.pth` or `.safetensors` file, by name; nothing but tensors is ever unpickled."""
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; pass a .pth or .safetensors file of weights")
+    refuse_missing_weights(path)
     try:
         state = _read(path)
     except Exception as error:  # a broken pickle raises nearly anything

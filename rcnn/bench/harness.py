@@ -69,11 +69,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Closing:
-    """What the rows of a whole part say together: in words, what of it must not be, and a drawing into a file."""
+    """What the rows of a whole part say together: in words, what of it must not be, and perhaps drawn into a file."""
 
     notes: Callable[[Sequence[Row]], list[str]]
-    failures: Callable[[Sequence[Row]], list[str]]
-    draw: Callable[[Sequence[Row], Path], None]
+    failures: Callable[[Sequence[Row]], list[str]] = lambda rows: []
+    draw: Callable[[Sequence[Row], Path], None] | None = None
 
 
 def race(case: Case, effort: Effort, device: torch.device) -> list[Row]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from rcnn.bench.cases import cases_of
 from rcnn.bench.harness import Case
-from rcnn.bench.parts import cases_of
 from rcnn.errors import ConfigError
 
 MIB = 2**20

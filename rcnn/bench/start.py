@@ -1,21 +1,33 @@
-"""What it takes until anything can begin: imports and the command line's help, each in a process of its own."""
+"""What it takes until anything can begin: imports and the command line's answers, each in a process of its own."""
 
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
 
 from rcnn.bench.harness import Case, Way
 
-PATIENCE = 0.5
-"""Seconds that a help text may take."""
+QUICK, SOON = 0.5, 1.0
+"""Seconds that the list of commands may take, and the help of one of them, or a word on what is missing."""
+COMMANDS: Mapping[str, tuple[float, Sequence[tuple[str, int]]]] = {
+    "start, help": (QUICK, [("--help", 0), ("--version", 0)]),
+    "start, commands": (
+        SOON,
+        [
+            *((f"{name} --help", 0) for name in ("train", "evaluate", "predict", "check", "bench")),
+            ("train nowhere", 2),
+            ("predict nowhere nothing.jpg --out nowhere", 2),
+        ],
+    ),
+}
+"""Command lines and the statuses that they end with, by case, with the seconds that each may take."""
 
 
 def cases(device: torch.device) -> Iterator[Case]:
-    """The library against torch alone; the help against half a second."""
+    """The library against torch alone; answers against the time that they may take."""
     # What loads a detector needs torchvision's networks, whose import takes about as long as torch's.
     for name, theirs, ours in (("nothing yet", "torch", "rcnn"), ("loading", "torch, torchvision", "rcnn; rcnn.load")):
         ways = (
@@ -23,20 +35,27 @@ def cases(device: torch.device) -> Iterator[Case]:
             Way(f"import {ours}", partial(python, "-c", f"import {ours}"), wanted=1 / 1.2),
         )
         yield Case(f"start, {name}", ways, lambda: python("-c", "import torch, rcnn; rcnn.load") or "all are there")
-    yield Case(
-        "start, help",
-        (
-            Way("half a second", lambda: time.sleep(PATIENCE)),
-            Way("rcnn --help", lambda: python("-m", "rcnn", "--help"), wanted=1),
-            Way("rcnn train --help", lambda: python("-m", "rcnn", "train", "--help")),
-        ),
-        lambda: python("-m", "rcnn", "--help") or "it helps",
-    )
+    for name, (patience, lines) in COMMANDS.items():
+        ours_all = [Way(f"rcnn {line}", partial(rcnn, line, status), wanted=1) for line, status in lines]
+        check = partial(answers, lines)
+        yield Case(name, (Way(f"{patience:g} s", partial(time.sleep, patience)), *ours_all), check)
 
 
-def python(*words: str) -> str:
-    """Run Python to its end; raises AssertionError where it fails."""
+def answers(lines: Sequence[tuple[str, int]]) -> str:
+    """Whether all command lines end as they should."""
+    for line, status in lines:
+        rcnn(line, status)
+    return "all answer"
+
+
+def rcnn(line: str, status: int) -> str:
+    """Run a command line of ours."""
+    return python("-m", "rcnn", *line.split(), status=status)
+
+
+def python(*words: str, status: int = 0) -> str:
+    """Run Python to its end; raises AssertionError where it ends with another status."""
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise AssertionError(f"{' '.join(words)}: {done.stderr.strip().splitlines()[-1:]}")
+    if done.returncode != status:
+        raise AssertionError(f"{' '.join(words)}: status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
     return ""

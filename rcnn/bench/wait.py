@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from rcnn import build
-from rcnn.bench.harness import Case, Way
+from rcnn.bench.harness import Case, Closing, Row, Way
 from rcnn.bench.ops import random_boxes, seeded
 from rcnn.bench.pictures import jpegs
 from rcnn.config import Config
@@ -27,6 +27,7 @@ from rcnn.training.session import computes_bf16
 from rcnn.training.staged import only, still
 
 SIZE, NAMES = (480, 640), ("disc", "square", "star")
+STEP = "a training step"
 LR = 1e-8
 """So little that the network stays as it is while it is measured."""
 
@@ -61,7 +62,7 @@ def wait_case(name: str, config: Config, files: Sequence[Path], device: torch.de
             raise AssertionError(f"a step sees {len(ready.indices)} pictures instead of {len(samples)}")
         return "bf16" if bf16 else "fp32"
 
-    ways = (Way("a training step", step), Way("preparing its pictures", lambda: next(batches)))
+    ways = (Way(STEP, step), Way("preparing its pictures", lambda: next(batches)))
     return Case(f"wait, {name}, stage {stage.name}", ways, check, {"pictures": len(samples)})
 
 
@@ -92,3 +93,20 @@ def _batches(files: Sequence[Path], config: Config, device: torch.device) -> Ite
     )
     for epoch in count(1):
         yield from batches.epoch(epoch)
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """The part of its time that each preset waits for pictures: without workers, and with one beside the step."""
+    by_case: dict[str, list[Row]] = {}
+    for row in rows:
+        by_case.setdefault(row.case, []).append(row)
+    said = [f"{case.removeprefix('wait, ')}: {_waiting(*pair)}" for case, pair in by_case.items() if len(pair) == 2]
+    return [f"Training waits for its pictures so much of the time, without workers / with one: {'; '.join(said)}."]
+
+
+def _waiting(step: Row, data: Row) -> str:
+    beside = max(0.0, data.median - step.median) / max(data.median, step.median)
+    return f"{data.median / (step.median + data.median):.1%} / {beside:.1%}"
+
+
+CLOSING = Closing(notes)

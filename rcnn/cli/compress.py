@@ -1,94 +1,20 @@
-"""`rcnn compress`."""
+"""What `rcnn compress` does and shows."""
 
 import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 
-from rcnn.api.compressing import POINTS, Truncated, refuse_folder
-from rcnn.api.compressing import compress as compress_run
-from rcnn.api.loading import is_of_others
-from rcnn.api.sweeping import sweep as sweep_run
-from rcnn.cli import options as o
+from rcnn.api import Truncated
 from rcnn.cli.tables import show_table
-from rcnn.errors import ConfigError
+from rcnn.presets.sources import is_of_others
 from rcnn.report.sweep import FULL, Cost, Sweep, SweepPoint, draw_sweep, knee
 from rcnn.report.words import amount, counted
 from rcnn.runs import write_text
 
 _console = Console(highlight=False, markup=False, emoji=False)
-
-
-def compress(
-    run: o.RunArgument,
-    out: Annotated[Path, typer.Option(help="Folder for the smaller run, or for what the sweep finds.")],
-    svd: Annotated[
-        str | None, typer.Option(metavar="LAYER=RANK,...", help="Truncate these layers: fc6=1024,fc7=256.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--sweep", metavar="DATA", help="Measure many ranks on this data, and advise.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="With --sweep: the part of the data to measure on.")] = "val",
-    points: Annotated[int, typer.Option(min=1, help="With --sweep: ranks of each layer to try.")] = 5,
-    tolerance: Annotated[float, typer.Option(min=0, help="With --sweep: points of AP50 that may be lost.")] = 0.5,
-    by: Annotated[Cost, typer.Option(help="With --sweep: what the knee has the fewest of.")] = "milliseconds",
-    repeats: Annotated[int, typer.Option(min=1, help="With --sweep: measurements of each time.")] = 10,
-    proposals: Annotated[
-        Path | None, typer.Option(help="With --sweep: regions, for methods that need them; else searched for.")
-    ] = None,
-    weights: o.OthersWeights = None,
-    batch: o.Together = 4,
-    device: o.Device = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="With --sweep: go on with an interrupted one.")] = False,
-    overwrite: o.Overwrite = False,
-) -> None:
-    """Make a run, or another library's model, smaller by truncated SVD of its fully connected layers.
-
-    With --svd the result is a run like any other. With --sweep it is AP and milliseconds over ranks, drawn.
-    """
-    if svd is not None and resume:
-        raise ConfigError("--resume: goes on with a sweep, and --svd needs none; leave it out")
-    if svd is not None and data is None:
-        show(compress_run(run, parse_ranks(svd), out, overwrite, weights))
-        print(f"done: {out} holds the run; next: rcnn evaluate {out} DATA --split test")
-    elif svd is None and data is not None:
-        keep = points_file(out, resume, overwrite, Path(run))
-        how = (points, tolerance, repeats, batch, device, proposals, _tell, keep, resume, weights)
-        found = sweep_run(run, data, split, *how)
-        advise(found, knee(found.points, tolerance, by), tolerance, out, weights)
-        keep.unlink(missing_ok=True)
-    else:
-        raise ConfigError("--svd and --sweep: give one of them, like --svd fc6=1024,fc7=256 or --sweep DATA")
-
-
-def points_file(out: Path, resume: bool, overwrite: bool, run: Path) -> Path:
-    """Where a sweep keeps its points until it ends; without `resume` it begins anew."""
-    keep = out / POINTS
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite: give one of them")
-    if resume and not keep.is_file():
-        raise ConfigError(f"{out}: holds no sweep that was interrupted; leave --resume out")
-    refuse_folder(out, overwrite or resume, run)
-    return keep
-
-
-def parse_ranks(text: str) -> dict[str, int]:
-    """`fc6=1024,fc7=256` as a mapping; raises ConfigError for anything else."""
-    ranks: dict[str, int] = {}
-    for word in text.split(","):
-        name, _, rank = (part.strip() for part in word.partition("="))
-        if name and rank.startswith("-"):
-            raise ConfigError(f"--svd {text}: rank {rank} of {name}; give 1 or more")
-        if not name or not rank.isdecimal():
-            raise ConfigError(f"--svd {text}: {word.strip()!r} is not LAYER=RANK; give for example fc6=1024,fc7=256")
-        if name in ranks:
-            raise ConfigError(f"--svd {text}: {name} is given twice; give one rank")
-        ranks[name] = int(rank)
-    return ranks
 
 
 def show(layers: list[Truncated]) -> None:
@@ -101,8 +27,9 @@ def show(layers: list[Truncated]) -> None:
     show_table(_console, ("layer", "size", "rank", "parameters", "now", "kept", "energy kept"), rows)
 
 
-def advise(found: Sweep, chosen: SweepPoint, tolerance: float, out: Path, weights: Path | None = None) -> None:
+def advise(found: Sweep, by: Cost, tolerance: float, out: Path, weights: Path | None = None) -> None:
     """Write `sweep.json` and `sweep.png`, and say which ranks to take."""
+    chosen = knee(found.points, tolerance, by)
     show_sweep(found.points, chosen)
     print(f"times: least of {found.repeats}, {counted(found.regions, 'region')}, {found.machine}")
     command = command_for(found.run, chosen, weights)
@@ -135,5 +62,6 @@ def show_sweep(points: Sequence[SweepPoint], chosen: SweepPoint) -> None:
     show_table(_console, ("ranks", "parameters", "AP", "AP50", "ms layers", "ms picture", "truncated", ""), rows)
 
 
-def _tell(point: SweepPoint) -> None:
+def tell(point: SweepPoint) -> None:
+    """A line."""
     print(f"{point.svd or 'not truncated'}: AP {point.ap:.3f}, AP50 {point.ap50:.3f}", flush=True)

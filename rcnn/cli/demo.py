@@ -1,21 +1,18 @@
-"""`rcnn demo`: the whole way, on data that the library brings along."""
+"""What `rcnn demo` does."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from rcnn import api
 from rcnn.api.reporting import EVERYTHING, write_report
 from rcnn.api.study import study
-from rcnn.cli.evaluate import show
+from rcnn.cli.numbers import show
 from rcnn.cli.progress import TrainingProgress, show_plan
+from rcnn.config import Config
 from rcnn.data.digits import digit_scenes
 from rcnn.data.picture import resolve
 from rcnn.inference.draw import contact_sheet, draw
 from rcnn.inference.predictor import Detector
-from rcnn.presets.overrides import OPTIONS, override, preset
 from rcnn.runs import RunFolder
 from rcnn.sample import DataSet, Sample
 
@@ -23,18 +20,9 @@ TRAIN, VAL, TEST = 640, 40, 100  # scenes
 SHOWN = 12
 
 
-def demo(
-    out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
-    epochs: Annotated[int | None, typer.Option(help="Passes over the scenes.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="All chance follows from it.")] = 0,
-    overwrite: Annotated[bool, typer.Option(help="Replace the demo's run of before.")] = False,
-) -> None:
-    """Train, evaluate and draw a small detector of handwritten digits, from random weights, in minutes.
-
-    The digits are real scans; the cluttered scenes around them are made up. No download, no GPU.
-    """
+def run(out: Path, config: Config, seed: int, overwrite: bool) -> None:
+    """Train, evaluate and draw."""
     dataset = with_arrays(digit_scenes(TRAIN, VAL, TEST, seed))
-    config = override(preset("demo"), None, (), {"training.epochs": epochs, "training.seed": seed}, OPTIONS)
     listener = TrainingProgress(RunFolder(out).events)
     prepared = api.prepare_training(
         dataset, out, listener, config, backbone_weights="none", overwrite=overwrite, device="cpu"

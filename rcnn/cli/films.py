@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from rcnn.choices import CAMERA
 from rcnn.errors import ConfigError
 from rcnn.inference.draw import draw
-from rcnn.inference.looks import Looks, find_each
+from rcnn.inference.looks import find_each
 from rcnn.inference.predictor import Detector
-from rcnn.inference.video import CAMERA, Film, Frame, drawn_film, json_line, opened
+from rcnn.inference.video import Film, Frame, drawn_film, json_line, opened
+from rcnn.inference.ways import Looks
 from rcnn.report.words import counted
 from rcnn.structures import Detections
 

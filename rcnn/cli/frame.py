@@ -27,29 +27,47 @@ class Entry(NamedTuple):
     help: str
 
 
+HERE = "rcnn.cli.commands"
 COMMANDS = {
-    "demo": Entry("rcnn.cli.demo:demo", "Train and evaluate a small detector on made-up pictures."),
-    "look": Entry("rcnn.cli.look:look", "Draw what training sees of a data set."),
-    "check": Entry("rcnn.cli.check:check", "Find what is wrong in a data set, before training."),
-    "train": Entry("rcnn.cli.train:train", "Train a detector on a data set."),
-    "evaluate": Entry("rcnn.cli.evaluate:evaluate", "Measure a trained detector on a data set."),
-    "report": Entry("rcnn.cli.report:report", "Write a run's page: how good, what to do next, with pictures."),
-    "predict": Entry("rcnn.cli.predict:predict", "Find the objects in pictures."),
-    "serve": Entry("rcnn.cli.serve:serve", "Answer pictures over HTTP, with a page to try it."),
-    "compare": Entry("rcnn.cli.compare:compare", "Train and measure the methods side by side, beside the papers."),
-    "compress": Entry("rcnn.cli.compress:compress", "Make a run smaller by truncated SVD."),
-    "export": Entry("rcnn.cli.export:export_run", "Write a detector for ONNX Runtime, OpenVINO or torch."),
-    "convert": Entry("rcnn.cli.convert:convert", "Write a run's weights for torchvision."),
-    "convert-data": Entry("rcnn.cli.convert_data:convert_data", "Write a data set, or predictions, in another format."),
-    "propose": Entry("rcnn.cli.propose:propose", "Make proposals for a data set, or plot what they cover."),
-    "pretrain": Entry("rcnn.cli.pretrain:pretrain", "Train a backbone as a classifier, for --backbone-weights."),
-    "reproduce": Entry("rcnn.cli.reproduce:reproduce", "Train and measure a row of a paper's table on your VOC."),
-    "bench": Entry("rcnn.cli.bench:bench", "Measure speed beside torchvision's, after checking equality."),
-    "presets": Entry("rcnn.cli.presets:presets", "List the presets."),
-    "config": Entry("rcnn.cli.presets:config", "Print all settings of a preset as YAML."),
+    "demo": Entry(f"{HERE}.demo:demo", "Train and evaluate a small detector on made-up pictures."),
+    "look": Entry(f"{HERE}.look:look", "Draw what training sees of a data set."),
+    "check": Entry(f"{HERE}.check:check", "Find what is wrong in a data set, before training."),
+    "train": Entry(f"{HERE}.train:train", "Train a detector on a data set."),
+    "evaluate": Entry(f"{HERE}.evaluate:evaluate", "Measure a trained detector on a data set."),
+    "report": Entry(f"{HERE}.report:report", "Write a run's page: how good, what to do next, with pictures."),
+    "predict": Entry(f"{HERE}.predict:predict", "Find the objects in pictures."),
+    "serve": Entry(f"{HERE}.serve:serve", "Answer pictures over HTTP, with a page to try it."),
+    "compare": Entry(
+        "rcnn.cli.commands.compare:compare", "Train and measure the methods side by side, beside the papers."
+    ),
+    "compress": Entry(f"{HERE}.compress:compress", "Make a run smaller by truncated SVD."),
+    "export": Entry(f"{HERE}.export:export", "Write a detector for ONNX Runtime, OpenVINO or torch."),
+    "convert": Entry(f"{HERE}.convert:convert", "Write a run's weights for torchvision."),
+    "convert-data": Entry(
+        "rcnn.cli.commands.convert_data:convert_data", "Write a data set, or predictions, in another format."
+    ),
+    "propose": Entry(f"{HERE}.propose:propose", "Make proposals for a data set, or plot what they cover."),
+    "pretrain": Entry(
+        "rcnn.cli.commands.pretrain:pretrain", "Train a backbone as a classifier, for --backbone-weights."
+    ),
+    "reproduce": Entry(
+        "rcnn.cli.commands.reproduce:reproduce", "Train and measure a row of a paper's table on your VOC."
+    ),
+    "bench": Entry(f"{HERE}.bench:bench", "Measure speed beside torchvision's, after checking equality."),
+    "presets": Entry(f"{HERE}.presets:presets", "List the presets."),
+    "config": Entry(f"{HERE}.presets:config", "Print all settings of a preset as YAML."),
 }
 
 log = logging.getLogger("rcnn")
+
+
+class Command(TyperCommand):
+    """A command whose usage names its arguments as they are written: DATA, [DATA], PICTURES..."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What follows the command's name."""
+        arguments = (parameter for parameter in self.get_params(ctx) if parameter.param_type_name == "argument")
+        return ["[OPTIONS]", *(argument.metavar or argument.name.upper() for argument in arguments)]
 
 
 class LazyGroup(TyperGroup):
@@ -71,7 +89,7 @@ def load(name: str) -> Any:
     """The command of that name, made by typer from its function's signature."""
     module, _, function = COMMANDS[name].function.partition(":")
     single = typer.Typer(add_completion=False)
-    single.command(name)(getattr(import_module(module), function))
+    single.command(name, cls=Command)(getattr(import_module(module), function))
     return typer.main.get_command(single)
 
 

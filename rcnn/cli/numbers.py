@@ -6,12 +6,13 @@ from pathlib import Path
 from rich.console import Console
 
 from rcnn.analysis import Analysis, StageBlame
-from rcnn.analysis.thresholds import Goal, Threshold
+from rcnn.analysis.thresholds import Threshold
 from rcnn.api.study import Study
 from rcnn.cli.tables import flowed, show_table
 from rcnn.evaluation import Evaluation
 from rcnn.evaluation.interval import Interval, Paired
 from rcnn.evaluation.side_by_side import SideBySide
+from rcnn.goal import Goal
 from rcnn.inference.predictor import SHOWN
 from rcnn.report.words import counted
 from rcnn.sample import Sample

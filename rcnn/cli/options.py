@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from rcnn import compiled
-from rcnn.data import Format, Policy
+from rcnn.choices import Format, Policy
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 

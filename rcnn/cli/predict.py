@@ -1,4 +1,4 @@
-"""`rcnn predict`."""
+"""What `rcnn predict` does."""
 
 import difflib
 import json
@@ -7,26 +7,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 from jaxtyping import Float, UInt8
 
-from rcnn import api
 from rcnn.api.regions import attached, with_regions
-from rcnn.cli import options as o
 from rcnn.cli.films import predict_film
-from rcnn.cli.picture_files import drawn_names, find_pictures, make_folder
+from rcnn.cli.picture_files import drawn_names, make_folder
 from rcnn.data import read_pixels
 from rcnn.data.shown import as_shown
 from rcnn.errors import ConfigError, DataError
 from rcnn.inference.draw import draw
-from rcnn.inference.looks import Looks, find_each
+from rcnn.inference.looks import find_each
 from rcnn.inference.predictor import Detector
-from rcnn.inference.tiling import Tiles
-from rcnn.inference.video import is_film
-from rcnn.inference.views import Views
+from rcnn.inference.ways import Looks
 from rcnn.proposals.files import read_proposals
 from rcnn.report.words import counted
 from rcnn.runs import write_text
@@ -36,45 +31,21 @@ from rcnn.structures import Detections
 Regions = Float[np.ndarray, "P 4"]
 
 
-Pictures = Annotated[
-    list[str], typer.Argument(help="Files, folders, patterns such as 'photos/*.jpg'; films; camera:0 for a camera.")
-]
-Classes = Annotated[list[str] | None, typer.Option("--class", help="Only objects of this class; repeatable.")]
-Tile = Annotated[int | None, typer.Option(min=32, help="Look at squares of so many pixels: for small objects.")]
-Overlap = Annotated[float, typer.Option(min=0, max=0.9, help="Part of a square that its neighbour shares.")]
-Flip = Annotated[bool, typer.Option("--flip", help="Look at the mirror image too.")]
-Sizes = Annotated[str | None, typer.Option(metavar="N,...", help="Short sides to look at, one after another.")]
-
-
-def predict(
-    run: o.RunArgument,
-    pictures: Pictures,
-    out: Annotated[Path, typer.Option(help="Folder for the drawn pictures.")],
-    score: o.LeastScore = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the detections here.")] = None,
-    batch: o.Together = 1,
-    proposals: o.ProposalsFile = None,
-    max_proposals: o.MaxProposals = None,
-    max_detections: Annotated[int | None, typer.Option(min=1, help="So many of a picture, the best.")] = None,
-    classes: Classes = None,
-    tile: Tile = None,
-    overlap: Overlap = 0.2,
-    flip: Flip = False,
-    sizes: Sizes = None,
-    weights: o.WhichWeights = "best",
-    device: o.Device = "auto",
-    precision: o.Precision = "fp32",
-    compile: o.Compile = False,
+def predict_all(
+    detector: Detector,
+    files: Sequence[Path],
+    films: Sequence[str],
+    out: Path,
+    looks: Looks,
+    batch: int,
+    score: float | None,
+    proposals: Path | None,
+    classes: Sequence[str] | None,
+    most: int | None,
+    json_file: Path | None,
 ) -> int:
-    """Find the objects in pictures and films, and draw them.
-
-    A picture that cannot be read is reported and skipped; the others are done, and the exit status is 1. A film
-    becomes a drawn one, with a line of JSON a frame beside it.
-    """
-    looks = chosen_looks(tile, overlap, flip, sizes, proposals)
-    films, files = [name for name in pictures if is_film(name)], find_pictures([n for n in pictures if not is_film(n)])
-    detector = api.load_named(run, weights, device, precision, max_proposals, compile)
-    names, choose = drawn_names(files), chooser(detector.class_names, classes or (), max_detections)
+    """Find and draw, films first; the exit status."""
+    names, choose = drawn_names(files), chooser(detector.class_names, classes or (), most)
     sources = with_proposals(files, detector, proposals)
     make_folder(out, [out / name for name in names.values()], files)
     for name in films:
@@ -109,22 +80,6 @@ def draw_each(
     if names:
         print(f"{len(names) - bad} of {counted(len(names), 'picture')} drawn in {out}")
     return rows, bad
-
-
-def chosen_looks(tile: int | None, overlap: float, flip: bool, sizes: str | None, proposals: Path | None) -> Looks:
-    """How pictures are looked at; raises ConfigError for what does not go together."""
-    try:
-        shorts = tuple(int(word) for word in sizes.split(",")) if sizes else ()
-    except ValueError as error:
-        raise ConfigError(f"--sizes {sizes}: give short sides in pixels, as 400,600") from error
-    if any(short < 32 for short in shorts):
-        raise ConfigError(f"--sizes {sizes}: give at least 32 pixels")
-    views = Views(shorts, flip) if shorts or flip else None
-    if proposals and (tile or views):
-        raise ConfigError(
-            "--proposals: are those of whole pictures, looked at once; leave --tile, --flip and --sizes out"
-        )
-    return Looks(Tiles(tile, overlap) if tile else None, views)
 
 
 def chooser(known: Sequence[str], classes: Sequence[str], most: int | None) -> Callable[[Detections], Detections]:

@@ -1,10 +1,9 @@
-"""`rcnn reproduce`."""
+"""What `rcnn reproduce` does and shows."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -19,13 +18,11 @@ from rcnn.api.reproducing import (
     voc_data,
     write_reproduced,
 )
-from rcnn.cli import options as o
 from rcnn.cli.counting import counting
 from rcnn.cli.progress import TrainingProgress, show_plan, trained
-from rcnn.errors import ConfigError
-from rcnn.presets.overrides import OPTIONS, override
-from rcnn.presets.rows import ROWS, row, row_config
-from rcnn.report.words import counted
+from rcnn.config import Config
+from rcnn.presets.rows import row
+from rcnn.report.words import counted, or_dash
 from rcnn.runs import RunFolder
 from rcnn.training.loop import Progress
 
@@ -61,35 +58,18 @@ class Foresight(TrainingProgress):
             print(forecast(progress.seconds / progress.batches, steps), flush=True)
 
 
-def reproduce(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[ROW]", help="A row of a paper's table; without one they are listed.")
-    ] = None,
-    voc: Annotated[
-        Path | None, typer.Option(metavar="DEVKIT", help="The folder that VOC2007 (and VOC2012) lie in.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/ROW unless given.")] = None,
-    weights: Annotated[str | None, typer.Option(help="A file, or none; else torchvision's ImageNet weights.")] = None,
-    proposals: o.ProposalsFile = None,
-    device: o.Device = "auto",
-    workers: o.Workers = None,
-    resume: o.Resume = False,
-    overwrite: o.Overwrite = False,
-    sets: o.Sets = None,
-) -> int | None:
-    """Train and measure a row of a paper's table on your VOC, and print our number beside the published one.
-
-    With all of the paper's iterations: days without a GPU. What --set changes is noted in reproduce.json.
-    """
-    if name is None:
-        return print(rows_list())
+def run(
+    name: str,
+    voc: Path,
+    config: Config,
+    out: Path,
+    sets: Sequence[str],
+    begin: Mapping[str, Any],
+    regions: Mapping[str, Any],
+) -> int:
+    """Train and measure, or until asked to stop; the exit status."""
     chosen = row(name)
-    if voc is None:
-        raise ConfigError(f"{name}: needs your VOC; pass --voc DEVKIT, the folder that VOC2007 lies in")
-    config = override(row_config(chosen), None, sets or (), {"training.workers": workers}, OPTIONS)
-    out, dataset = out or Path("runs") / name, voc_data(voc, chosen)
-    regions: dict[str, Any] = {"proposals": proposals, "search_workers": o.cores(), "device": device}
-    begin: dict[str, Any] = {"weights": weights, "resume": resume, "overwrite": overwrite}
+    dataset = voc_data(voc, chosen)
     listener = Foresight(RunFolder(out).events)
     prepared = prepare_row(name, chosen, config, dataset, out, listener, **begin, **regions)
     show_plan(prepared)
@@ -98,8 +78,8 @@ def reproduce(
         return 130
     with counting(len(dataset.splits["test"]), "detecting", _console) as on_picture:
         found = measure_row(chosen, dataset, out, on_picture=on_picture, **regions)
-    _report(name, found, sets or (), begun_with(out))
-    return None
+    _report(name, found, sets, begun_with(out))
+    return 0
 
 
 def _report(name: str, found: Reproduced, sets: Sequence[str], weights: str) -> None:
@@ -115,23 +95,13 @@ def _report(name: str, found: Reproduced, sets: Sequence[str], weights: str) -> 
     print(f"{file} holds the numbers of each class")
 
 
-def rows_list() -> str:
-    """All rows, and what was published for them."""
-    lines = [f"{'row':<34}{'':<29}{'years':<7}{'mAP':>5}{'s a picture':>13}{'training h':>12}"]
-    for name, each in ROWS.items():
-        years = "+".join(f"{part.year % 100:02}" for part in each.train)
-        numbers = f"{_number(each.map, '.1f'):>5}{_number(each.seconds):>13}{_number(each.hours):>12}"
-        lines.append(f"{name:<34}{each.title:<29}{years:<7}{numbers}")
-    return "\n".join(lines)
-
-
 def result_table(found: Reproduced) -> Table:
     """Ours beside the paper's."""
     published, difference = found.row, found.difference
     table = Table("", "ours", "paper", "difference", box=None, pad_edge=False)
-    table.add_row("mAP", _number(found.map, ".1f"), _number(published.map, ".1f"), _number(difference, "+.1f"))
-    table.add_row("s a picture", _number(found.seconds, ".3f"), _number(published.seconds))
-    table.add_row("training h", _number(found.hours, ".2f"), _number(published.hours))
+    table.add_row("mAP", or_dash(found.map, ".1f"), or_dash(published.map, ".1f"), or_dash(difference, "+.1f"))
+    table.add_row("s a picture", or_dash(found.seconds, ".3f"), or_dash(published.seconds))
+    table.add_row("training h", or_dash(found.hours, ".2f"), or_dash(published.hours))
     return table
 
 
@@ -141,7 +111,7 @@ def classes_table(found: Reproduced, published: Mapping[str, float]) -> Table:
     for name, numbers in found.evaluation.per_class.items():
         ours, paper = 100 * numbers["AP"], published.get(name)
         difference = None if paper is None else ours - paper
-        table.add_row(name, _number(ours, ".1f"), _number(paper, ".1f"), _number(difference, "+.1f"))
+        table.add_row(name, or_dash(ours, ".1f"), or_dash(paper, ".1f"), or_dash(difference, "+.1f"))
     return table
 
 
@@ -157,7 +127,3 @@ def forecast(seconds: float, steps: int) -> str:
     unit, size = next((u for u in (("day", 86400), ("hour", 3600), ("minute", 60)) if total > 2 * u[1]), ("second", 1))
     left = "the one that is left of this stage takes" if steps == 1 else f"the {steps:,} left of this stage take"
     return f"note: {seconds:.2g} s a step; {left} about {counted(round(total / size), unit)}"
-
-
-def _number(value: float | None, form: str = "g") -> str:
-    return "-" if value is None or value != value else format(value, form)  # noqa: PLR0124

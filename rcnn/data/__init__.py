@@ -1,9 +1,10 @@
 """Reading data sets and pictures: what is wrong in them is found and named before training."""
 
+from rcnn.choices import Format, Policy
 from rcnn.data.checking import check_pictures
-from rcnn.data.defects import Finding, OpenedData, Policy, enforce
+from rcnn.data.defects import Finding, OpenedData, enforce
 from rcnn.data.picture import MAX_PIXELS, picture_size, read_picture, read_pixels, resolve
-from rcnn.data.recognise import Format, open_data
+from rcnn.data.recognise import open_data
 from rcnn.data.splits import draw_splits, every_sample, samples_of
 from rcnn.data.writing import write_data
 

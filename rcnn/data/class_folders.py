@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rcnn.data.files import PICTURE_SUFFIXES, SPLIT_NAMES, files_under
 from rcnn.errors import DataError
+from rcnn.paths import refuse_missing_classes
 from rcnn.sample import Picture
 
 VAL_SHARE = 0.15
@@ -37,8 +38,7 @@ def read_class_folders(root: Path) -> ClassData:
     Where there is no val or test, 15 % of each class are drawn, always the same. Raises DataError where there are
     fewer than two classes, a class has no picture, or val has a class that train has not.
     """
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; give one that holds a folder of pictures for each class")
+    refuse_missing_classes(root)
     splits = _split_folders(root)
     train = splits.get("train", root)
     held = splits.get("val", splits.get("test"))

@@ -9,6 +9,7 @@ import numpy as np
 
 from rcnn.data.objects import Box
 from rcnn.errors import DataError
+from rcnn.paths import refuse_missing_results
 from rcnn.sample import DataSet
 
 _MOST = float(np.finfo(np.float32).max)
@@ -33,10 +34,9 @@ class Result(NamedTuple):
 
 def read_results(path: Path) -> Iterator[Result]:
     """The entries of a file, in its order; raises DataError for a file that is no such list, or has another entry."""
+    refuse_missing_results(path)
     try:
         content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; mend the path") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}); export it anew") from None
     if not isinstance(content, list):

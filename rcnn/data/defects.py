@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from rcnn.choices import Policy
 from rcnn.errors import DataError
 from rcnn.sample import DataSet, Sample
 
@@ -46,7 +47,6 @@ Kind = Literal[
     "class-names",
     "extra-column",
 ]
-Policy = Literal["fail", "drop"]
 Size = tuple[int, int]
 """Height and width in pixels."""
 

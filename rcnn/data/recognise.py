@@ -4,8 +4,8 @@ import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
 
+from rcnn.choices import Format
 from rcnn.data.coco import read_coco
 from rcnn.data.coco_layout import looks_like_coco
 from rcnn.data.csv import SUFFIXES, read_csv
@@ -15,8 +15,7 @@ from rcnn.data.files import files_under
 from rcnn.data.voc import looks_like_voc, read_voc
 from rcnn.data.yolo import looks_like_yolo, read_yolo
 from rcnn.errors import DataError
-
-Format = Literal["voc", "coco", "yolo", "csv"]
+from rcnn.paths import refuse_missing_data
 
 READERS: dict[str, Callable[[Path, int], OpenedData]] = {
     "voc": read_voc,
@@ -39,9 +38,7 @@ def open_data(path: Path, format: str | None = None, seed: int = 0) -> OpenedDat
     of a data set that has none. Raises DataError if nothing is there, or in none of the known forms.
     """
     path = Path(path)
-    if not path.exists():
-        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(f"{path}: no such file or folder{_nearest(path.name, near)}; give the folder of a data set")
+    refuse_missing_data(path)
     if format is not None and format not in READERS:
         known = " or ".join((", ".join(list(READERS)[:-1]), list(READERS)[-1]))
         raise DataError(f"format '{format}': not known{_nearest(format.lower(), READERS)}; give {known}")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rcnn.export.canvases import Arrays
 from rcnn.export.contract import Run
@@ -22,6 +22,7 @@ Model = Any
 """A model of the engine's own kind."""
 
 
+@runtime_checkable
 class Quantiser(Protocol):
     """A detector whose parts can be put into 8 bits, all but those that are kept."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -126,6 +127,6 @@ def passed(model: Method, batch: Batch) -> Stages:
 
 def with_limits(model: Method, score: float | None, nms: float | None, detections: int | None) -> Method:
     """The same network whose detections are limited otherwise: what is None stays."""
-    given = {"score": score, "nms": nms, "detections": detections}
+    given: dict[str, Any] = {"score": score, "nms": nms, "detections": detections}
     model.postprocess = replace(model.postprocess, **{key: value for key, value in given.items() if value is not None})
     return model

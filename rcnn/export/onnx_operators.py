@@ -28,7 +28,7 @@ def nms(boxes: Value, scores: Value, groups: Value, valid: Value, threshold: flo
     It gives rows, as many as survive; a table of scores that holds these alone makes their number fixed again.
     TopK takes the first of equal scores, as `rcnn.ops.nms` does.
     """
-    from onnxscript import opset18 as op
+    op = _operators()
 
     kept = _survivors(op, boxes, _by_group(op, scores, groups, valid), threshold, k)  # [M, 2]: picture, box
     alone = op.ScatterND(op.Expand(_number(op, ABSENT), op.Shape(scores)), kept, op.GatherND(scores, kept))
@@ -63,7 +63,7 @@ def roi_align(
     aligned: bool,
 ) -> Value:
     """`rcnn.ops.roi_align`: a RoiAlign for each level, of its own regions alone, put back into their order."""
-    from onnxscript import opset18 as op
+    op = _operators()
 
     flat, picture = op.Reshape(boxes, _integers(op, -1, 4)), _picture_of(op, levels)
 
@@ -88,7 +88,7 @@ def bin_max(pyramid: Sequence[Value], levels: Value, bins: Value) -> tuple[Value
     (Whole regions would get bounds in floating point, which are not SPPnet's.) No graph reads the winners, which
     gradients need: a nought stands for them.
     """
-    from onnxscript import opset18 as op
+    op = _operators()
 
     top, bottom, left, right = op.Split(bins, axis=3, num_outputs=4)  # [B, P, K, 1]
     one = _integer(op, 1)
@@ -129,6 +129,13 @@ def _picture_of(op: Any, levels: Value) -> Value:
     count = op.Squeeze(op.Shape(levels, start=0, end=1))
     numbers = op.Unsqueeze(op.Range(_integer(op, 0), count, _integer(op, 1)), _integers(op, 1))
     return op.Reshape(op.Expand(numbers, op.Shape(levels)), _integers(op, -1))
+
+
+def _operators() -> Any:
+    """ONNX's, whose own types do not admit a value that may be of several."""
+    from onnxscript import opset18
+
+    return opset18
 
 
 def _integer(op: Any, value: int) -> Value:

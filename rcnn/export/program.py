@@ -30,7 +30,7 @@ def export_program(graph: Graph, example: Mapping[str, Tensor], room: Room) -> E
 
 def _dynamic(name: str, graph: Graph, room: Room) -> dict[int, object]:
     """The axes of an input that vary, by number."""
-    batch = {} if room.batch else {0: Dim("batch", min=1, max=MOST_PICTURES)}
+    batch: dict[int, object] = {} if room.batch else {0: Dim("batch", min=1, max=MOST_PICTURES)}
     if name == "images":
         sides = {"height": 2, "width": 3} if graph.normalised else {"height": 1, "width": 2}
         return batch | {axis: _side(side, room.step) for side, axis in sides.items()}

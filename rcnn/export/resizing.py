@@ -53,6 +53,13 @@ resize (uint8[height, width, {channels}] images)
  float[1, {channels}, 1, 1] mean = {{{_listed(mean)}}},
  float[1, {channels}, 1, 1] deviation = {{{_listed(deviation)}}}{_steps(preprocess)}>
 {{
+{_SIZE}
+    {_canvas(preprocess)}
+{_PIXELS}
+}}"""
+
+
+_SIZE = """\
     original = Shape <start = 0, end = 2> (images)
     exact = Cast <to = 11> (original)
     least = ReduceMin <keepdims = 1> (exact)
@@ -66,8 +73,9 @@ resize (uint8[height, width, {channels}] images)
     scaled = Mul (exact, scale)
     floored = Floor (scaled)
     whole = Cast <to = 7> (floored)
-    resized = Max (whole, one)
-    {_canvas(preprocess)}
+    resized = Max (whole, one)"""
+"""From a picture to its size on the canvas, `resized`."""
+_PIXELS = """\
     bytes = Transpose <perm = [2, 0, 1]> (images)
     values = Cast <to = 1> (bytes)
     batched = Unsqueeze (values, front)
@@ -79,8 +87,8 @@ resize (uint8[height, width, {channels}] images)
     pads = Concat <axis = 0> (nothing, front, front, beyond)
     laid_out = Pad (normalised, pads)
     sizes = Unsqueeze (resized, front)
-    original_sizes = Unsqueeze (original, front)
-}}"""
+    original_sizes = Unsqueeze (original, front)"""
+"""From a picture and its `canvas` to what the detector reads."""
 
 
 def _listed(values: Sequence[float]) -> str:

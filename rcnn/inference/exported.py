@@ -20,14 +20,7 @@ from rcnn.runtime import Engine, ModelFileError, open_engine
 from rcnn.runtime import resize as resize_any
 from rcnn.structures import Batch, PaddedDetections
 
-SUFFIXES = (".onnx", ".xml", ".pt2")
-"""Of the files that `rcnn export` writes: ONNX, OpenVINO, torch."""
 _LEVELS = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)
-
-
-def is_exported(source: Path | str) -> bool:
-    """Whether a model's name is that of an exported file."""
-    return Path(source).suffix.lower() in SUFFIXES
 
 
 def load_exported(path: Path | str, precision: str | None = None) -> "ExportedDetector":

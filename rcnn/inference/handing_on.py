@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rcnn.data.recognise import Format
+from rcnn.choices import Format
 from rcnn.data.writing import Written, write_data
 from rcnn.errors import ConfigError, DataError
 from rcnn.sample import DataSet, Sample

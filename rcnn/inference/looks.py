@@ -1,27 +1,14 @@
 """How a picture is looked at: at once, in tiles, or several times; one function for all."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
-from rcnn.errors import ConfigError, DataError
+from rcnn.errors import DataError
 from rcnn.inference.predictor import Detector
-from rcnn.inference.tiling import Tiles, predict_tiled
-from rcnn.inference.views import Views, predict_views
+from rcnn.inference.tiling import predict_tiled
+from rcnn.inference.views import predict_views
+from rcnn.inference.ways import Looks
 from rcnn.sample import Picture, Sample
 from rcnn.structures import Detections
-
-
-@dataclass(frozen=True)
-class Looks:
-    """In tiles, or in several views; with neither once, as the detector was trained."""
-
-    tiles: Tiles | None = None
-    views: Views | None = None
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError for both."""
-        if self.tiles and self.views:
-            raise ConfigError("--tile: pieces are looked at once; leave --flip and --sizes out")
 
 
 def find_each(

@@ -1,8 +1,7 @@
 """Large pictures with small objects: looked at piece by piece, at full size, and put together again."""
 
-import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool
@@ -10,47 +9,14 @@ from torch import Tensor
 
 from rcnn.data.picture import resolve
 from rcnn.data.raw import Size
-from rcnn.errors import ConfigError
 from rcnn.inference.merging import joined, merged
 from rcnn.inference.predictor import Detector
+from rcnn.inference.ways import Tiles, Window
 from rcnn.sample import Picture
 from rcnn.structures import Detections
 
-Window = tuple[int, int, int, int]
-"""Left, top, right and bottom, in pixels of the picture; right and bottom exclusive."""
 EDGE = 2.0
 """Pixels: a box that comes so near to an edge of its window may go on beyond it."""
-
-
-@dataclass(frozen=True)
-class Tiles:
-    """Squares of `side` pixels, of which neighbours share at least the part `overlap`.
-
-    An object that is smaller than what neighbours share is whole in one of them. `whole`: whether the whole picture is
-    looked at too, for what is larger. `nms`: IoU above which two detections of a class are one object.
-    """
-
-    side: int = 800
-    overlap: float = 0.2
-    whole: bool = True
-    nms: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError for squares that cannot be laid."""
-        if self.side < 1 or not 0 <= self.overlap < 1:
-            raise ConfigError(f"tiles of {self.side} pixels, overlap {self.overlap}: give 1 or more, and 0 to below 1")
-
-    def windows(self, size: Size) -> list[Window]:
-        """The squares over a picture of that height and width, row by row, as few as serve, evenly laid."""
-        rows, columns = (self._starts(extent) for extent in size)
-        height, width = (min(self.side, extent) for extent in size)
-        return [(x, y, x + width, y + height) for y in rows for x in columns]
-
-    def _starts(self, extent: int) -> list[int]:
-        """Where the squares begin along an axis."""
-        room = max(0, extent - self.side)
-        count = math.ceil(room / max(1.0, self.side * (1 - self.overlap)))
-        return [round(room * number / max(1, count)) for number in range(count + 1)]
 
 
 def predict_tiled(

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from rcnn.choices import CAMERA
 from rcnn.data.raw import Size
 from rcnn.errors import ConfigError, DataError
 from rcnn.structures import Detections
 
-SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"})
-CAMERA = "camera:"
-"""`camera:0` is the first camera of the machine."""
 RATE = 25.0
 """Frames a second of a source that tells none, as cameras may."""
 
@@ -48,11 +46,6 @@ class Film:
                 return
             number += 1
             yield Frame(number, (number - 1) / self.rate, np.ascontiguousarray(bgr[:, :, ::-1]))
-
-
-def is_film(name: str) -> bool:
-    """Whether a command's argument is a film, by its suffix, or a camera or stream, by its beginning."""
-    return name.startswith((CAMERA, "rtsp://", "http://", "https://")) or Path(name).suffix.lower() in SUFFIXES
 
 
 @contextmanager

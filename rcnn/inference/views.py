@@ -1,7 +1,7 @@
 """Several looks at each picture, mirrored and at other sizes: slower, and a little more is found."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,20 +11,9 @@ from torch import Tensor
 from rcnn.data.picture import resolve
 from rcnn.inference.merging import joined, merged
 from rcnn.inference.predictor import Detector
+from rcnn.inference.ways import Views
 from rcnn.sample import Picture
 from rcnn.structures import Detections
-
-
-@dataclass(frozen=True)
-class Views:
-    """Short sides at which each picture is looked at (none: the detector's own), and whether mirrored too.
-
-    `nms`: IoU above which two detections of a class are one object.
-    """
-
-    shorts: tuple[int, ...] = ()
-    flip: bool = False
-    nms: float = 0.5
 
 
 def predict_views(

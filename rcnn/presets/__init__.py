@@ -5,6 +5,8 @@ from collections.abc import Callable
 from rcnn.config import Config
 from rcnn.presets import modern, papers
 
+DEFAULT_PRESET = "faster-rcnn-mobilenet-fpn"
+
 PRESETS: dict[str, Callable[[], Config]] = {
     "faster-rcnn-mobilenet-fpn": modern.faster_rcnn_mobilenet_fpn,
     "faster-rcnn-r18-fpn": modern.faster_rcnn_r18_fpn,

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 
 from rcnn.errors import DataError
+from rcnn.paths import refuse_missing_proposals
 from rcnn.proposals.coco_results import read_coco_results
-from rcnn.runs import write_tensors
+from rcnn.runs.tensors import write_tensors
 from rcnn.sample import DataSet
 
 FORMAT_VERSION = 1
@@ -52,10 +53,7 @@ def read_proposals(path: Path, dataset: DataSet | None = None) -> ProposalTable:
     COCO results name pictures by file or number, which takes the data set to tell; without one they keep these names.
     Raises DataError for a file that is missing, torn, of another kind or of a newer format.
     """
-    if not path.is_file():
-        results = path.suffix.lower() == ".json"  # which rcnn propose reads and does not write
-        advice = "give COCO results that exist" if results else f"make it with rcnn propose DATA --out {path}"
-        raise DataError(f"{path}: no such file; {advice}")
+    refuse_missing_proposals(path)
     if path.suffix.lower() == ".json":
         return ProposalTable("coco-results", {}, *read_coco_results(path, dataset), str(path))
     arrays, metadata = _content(path)

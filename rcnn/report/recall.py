@@ -7,22 +7,13 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rcnn.errors import ConfigError
 from rcnn.evaluation.recall import SHOWN_NUMBERS, SHOWN_THRESHOLDS, ProposalRecall
+from rcnn.report.formats import check_format
 from rcnn.runs import write_bytes
 
-FORMATS = (".png", ".svg", ".pdf")
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink", "tab:gray")
 BY_NUMBER = ((":", 1.2), ("-.", 1.4), ("--", 1.6), ("-", 2.0))  # a line's style and width, for the fewest first
 BY_THRESHOLD = (("-", 2.0), ("--", 1.6))
-
-
-def check_format(path: Path) -> None:
-    """Raise ConfigError for a name whose suffix is of no kind of picture that can be drawn."""
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(
-            f"{path}: a plot cannot be written as this; give --out a name that ends in .png, .svg or .pdf"
-        )
 
 
 def draw_recall(measured: Mapping[str, ProposalRecall], path: Path) -> None:

@@ -12,3 +12,8 @@ def counted(number: int, word: str, words: str | None = None) -> str:
 def amount(number: float) -> str:
     """A count that is read rather than reckoned with: `13.9 M`, and below a million every digit."""
     return f"{number / 1e6:,.1f} M" if number >= 1e6 else f"{number:,.0f}"
+
+
+def or_dash(value: float | None, form: str = "g") -> str:
+    """A number, or a dash where there is none."""
+    return "-" if value is None or value != value else format(value, form)  # noqa: PLR0124

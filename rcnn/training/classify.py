@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rcnn.data.class_batches import ClassBatches, LabelledBatch, key_of
-from rcnn.runs import read_tensors, write_bytes, write_tensors
+from rcnn.runs import write_bytes
+from rcnn.runs.tensors import read_tensors, write_tensors
 from rcnn.training.checkpoint import pack, unpack
 from rcnn.training.loop import Progress, Trainer
 from rcnn.training.memory import keep_freed_memory

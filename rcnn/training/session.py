@@ -18,7 +18,8 @@ from torch import nn
 from rcnn.data.class_folders import LabelledPicture
 from rcnn.data.loader import Batches
 from rcnn.errors import ConfigError, TrainingError
-from rcnn.runs import RunFolder, write_tensors
+from rcnn.runs import RunFolder
+from rcnn.runs.tensors import write_tensors
 from rcnn.sample import Sample
 from rcnn.training.averaging import Averaged
 from rcnn.training.checkpoint import pack, unpack

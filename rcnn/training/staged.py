@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from rcnn.runs import RunFolder, read_tensors, write_tensors
+from rcnn.runs import RunFolder
+from rcnn.runs.tensors import read_tensors, write_tensors
 from rcnn.training.checkpoint import pack, unpack
 from rcnn.training.memory import keep_freed_memory
 from rcnn.training.schemes import Fit, Learn, Stage

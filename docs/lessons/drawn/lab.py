@@ -27,7 +27,8 @@ from rcnn.evaluation.recall import recall
 from rcnn.inference.predictor import Detector
 from rcnn.methods import FasterRCNN
 from rcnn.presets.overrides import override, preset
-from rcnn.runs import RunFolder, read_tensors, write_tensors
+from rcnn.runs import RunFolder
+from rcnn.runs.tensors import read_tensors, write_tensors
 from rcnn.sample import DataSet, Sample
 from rcnn.training.loop import Progress
 from rcnn.training.schemes import Stage

@@ -6,20 +6,20 @@ from pathlib import Path
 
 from rcnn.api.compare.record import Settings
 from rcnn.api.data import Data
-from rcnn.api.loading import Precision, config_of
+from rcnn.api.loading import Precision
 from rcnn.backbones.classifier import FULLY_CONNECTED
 from rcnn.backbones.networks import has_weights, network
 from rcnn.backbones.timm_networks import PREFIX
 from rcnn.backbones.weights import read_state
 from rcnn.config import Config
-from rcnn.config.backbones import known_backbone
 from rcnn.data import Format, Policy
 from rcnn.errors import ConfigError, WeightsError
+from rcnn.presets.family import METHODS, check_names
 from rcnn.presets.overrides import OPTIONS, override, preset
+from rcnn.presets.sources import config_of
 from rcnn.proposals.selective_search import Mode
 from rcnn.runs import RunFolder, read_metadata
 
-METHODS = ("rcnn", "sppnet", "fast-rcnn", "faster-rcnn")
 SEARCHING = ("rcnn", "sppnet", "fast-rcnn")
 """Methods that need regions from outside."""
 NUMBERS: dict[Mode, tuple[int, ...]] = {
@@ -135,7 +135,7 @@ class Plan:
 
 def make_plan(data: Data, out: Path, asked: Asked) -> Plan:
     """The settings of each method; raises an error for what does not go together, before anything is written."""
-    _check_names(asked)
+    check_names(asked.methods, asked.given, asked.sets_for, asked.backbone)
     _check_backbone(asked)
     if asked.proposals is not None and not asked.proposals.is_file():
         raise ConfigError(f"{asked.proposals}: no such file; give --proposals a file of rcnn propose, or leave it out")
@@ -145,22 +145,8 @@ def make_plan(data: Data, out: Path, asked: Asked) -> Plan:
     return Plan(data, out, asked, configs)
 
 
-def _check_names(asked: Asked) -> None:
-    for option, names in (("--methods", asked.methods), ("--run", asked.given), ("--set-for", asked.sets_for)):
-        if unknown := [name for name in names if name not in METHODS]:
-            raise ConfigError(f"{option} {unknown[0]}: no such method; choose of {', '.join(METHODS)}")
-        if idle := [name for name in names if name not in asked.methods]:
-            raise ConfigError(f"{option} {idle[0]}: not compared; add it to --methods")
-    if not asked.methods:
-        raise ConfigError(f"--methods: names none; choose of {', '.join(METHODS)}")
-
-
 def _check_backbone(asked: Asked) -> None:
     name, weights = asked.backbone, asked.backbone_weights
-    try:
-        known_backbone(name)
-    except ValueError as error:
-        raise ConfigError(f"--backbone: {error}") from error
     if set(asked.methods) <= set(asked.given):
         return
     if name.startswith(PREFIX):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from rcnn.choices import Format
 from rcnn.data.files import PICTURE_SUFFIXES
 from rcnn.data.picture import MAX_PIXELS
-from rcnn.data.recognise import Format
 from rcnn.data.writing import coco, csv, voc, yolo
 from rcnn.data.writing.folder import refuse, write_whole
 from rcnn.data.writing.notes import notes

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from rcnn import api
+from rcnn.choices import Format
 from rcnn.cli import options as o
-from rcnn.data import Format
-from rcnn.data.writing import Pictures, Written
+from rcnn.data.writing import Pictures, Written, refuse
+from rcnn.paths import refuse_missing_data
 from rcnn.report.words import counted
 
 
@@ -31,6 +31,10 @@ def convert_data(
 
     Reading it gives the same splits, names, boxes and flags; what the new format cannot hold is said.
     """
+    refuse_missing_data(data)
+    refuse(out, overwrite)
+    from rcnn import api
+
     written = api.convert_data(
         data,
         to,

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from rcnn import api
-from rcnn.api.loading import is_of_others
 from rcnn.cli import options as o
 from rcnn.cli.frame import FAILURE, OK
 from rcnn.errors import ConfigError
+from rcnn.presets.sources import is_of_others, refuse_unreadable
 
 MIB = 2**20
 Host = Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is all of this machine's.")]
@@ -53,19 +52,25 @@ def serve(
 
     SIGTERM and Ctrl-C end it once what is in work is done, with status 0; with 1 if time was up before.
     """
-    _refuse_missing()
+    _refuse_missing(run, weights)
+    from rcnn.api import load_named
     from rcnn.serving import server
     from rcnn.serving.limits import Limits
     from rcnn.serving.service import Service
     from rcnn.serving.spread import spread
 
     with server.bound(host, port) as sock:
-        detector = api.load_named(run, weights, device, precision, max_proposals, compile)
+        detector = load_named(run, weights, device, precision, max_proposals, compile)
         pixels, body, memory = (round(most) for most in (max_megapixels * 1e6, max_mib * MIB, memory_mib * MIB))
         pictures, pixels = min(max_pictures, queue), min(pixels, detector.max_pixels)
         limits = Limits(body, pixels, pictures, queue, memory, time_limit, upload_limit, stop_limit)
         tell(run, str(detector.device), host, server.address_of(sock), server.is_open(sock))
         finished = server.run(Service(spread(detector), name_of(run), limits, batch, wait_ms / 1e3, score), sock)
+    return ended(finished)
+
+
+def ended(finished: bool) -> int:
+    """Say how it came to its end; the exit status."""
     print(f"ended: {'all in work was done' if finished else 'time was up for what was in work'}")
     return OK if finished else FAILURE
 
@@ -82,10 +87,11 @@ def tell(run: str, device: str, host: str, where: str, is_open: bool) -> None:
     print(f"serving {run} on {device} at {where}: POST {where}/detect; Ctrl-C ends", flush=True)
 
 
-def _refuse_missing() -> None:
-    """Raise ConfigError where packages for serving are missing."""
+def _refuse_missing(run: str, weights: str) -> None:
+    """Raise an error where packages for serving are missing, or the run."""
     try:
         for name in ("fastapi", "prometheus_client", "python_multipart", "uvicorn"):
             import_module(name)
     except ImportError as error:
         raise ConfigError(f"serving needs more packages ({error}); pip install 'rcnn[serve]'") from error
+    refuse_unreadable(run, weights)

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from rcnn import api
 from rcnn.cli import options as o
-from rcnn.cli.train import size_options
+from rcnn.cli.settings import preset_or_default, size_options
 from rcnn.errors import ConfigError
-from rcnn.presets.overrides import OPTIONS, override, preset
+from rcnn.paths import refuse_missing_data
+from rcnn.presets.overrides import OPTIONS, override
 from rcnn.report.words import counted
 
 
@@ -34,7 +34,10 @@ def look(
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg") or out.is_dir():
         raise ConfigError(f"--out {out}: give the name of a picture, such as batch.png")
     options = size_options(size) | {"training.seed": seed}
-    config = override(preset(preset_name or api.DEFAULT_PRESET), config_file, sets or (), options, OPTIONS)
+    config = override(preset_or_default(preset_name), config_file, sets or (), options, OPTIONS)
+    refuse_missing_data(data)
+    from rcnn import api
+
     sheet = api.look(data, config, count, epoch, train_split or "train", bad_boxes or "fail", data_format)
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out)

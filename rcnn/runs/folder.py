@@ -1,23 +1,16 @@
-"""A run on disk. Whatever is written stands complete under its name, or not at all."""
+"""A run's folder, and what of it is known without its tensors."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from rcnn.errors import ConfigError, WeightsError
+from rcnn.runs.files import read_metadata, write_text
 
-from rcnn.errors import ConfigError, WeightsError, first_line
-from rcnn.model_files import describe, kind_of
-
-FORMAT_VERSION = 1
 REPRODUCED = "reproduce.json"
 """What `rcnn reproduce` says of a run, in its folder."""
-_KEY = "rcnn"  # safetensors' metadata maps strings to strings: all of ours is one JSON text under this key
 
 
 @dataclass(frozen=True)
@@ -94,6 +87,15 @@ class RunFolder:
             )
         return read_metadata(self.last)
 
+    def stored(self, resume: bool, overwrite: bool) -> Mapping[str, Any] | None:
+        """What a run that goes on says of itself; None for one that begins, which needs its folder free."""
+        if resume and overwrite:
+            raise ConfigError("--resume and --overwrite: give one of them")
+        if resume:
+            return self.state()
+        self.refuse_existing(overwrite)
+        return None
+
     def refuse_existing(self, overwrite: bool) -> None:
         """Raise ConfigError if the folder exists, unless it may be overwritten."""
         if self.path.exists() and not overwrite:
@@ -136,76 +138,3 @@ class RunFolder:
             rows = [(line, json.loads(line)) for line in self.metrics.read_text("utf-8").splitlines(keepends=True)]
             kept = [line for line, row in rows if row["stage"] != stage or row["epoch"] <= epoch]
             write_text(self.metrics, "".join(kept))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write under a temporary name, flush to the disk, then rename: a crash leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors and plain metadata as one safetensors file."""
-    text = json.dumps({"format_version": FORMAT_VERSION, **metadata})
-    # A channels-last tensor is contiguous in its own order only; the file keeps values, not layouts.
-    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(content, {_KEY: text}))
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote; raises WeightsError for anything else, and for formats newer than this one."""
-    metadata = read_metadata(path)
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata alone."""
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; give the folder of a run, which rcnn train makes")
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
-    except (SafetensorError, OSError) as error:
-        raise _torn(path, error) from error
-    metadata = _parsed(text)
-    if metadata is None:
-        raise WeightsError(f"{path}: a safetensors file, but not one of this library's runs; pass the folder of a run")
-    if metadata["format_version"] > FORMAT_VERSION:
-        raise WeightsError(
-            f"{path}: format {metadata['format_version']}, and this version reads up to {FORMAT_VERSION}; upgrade rcnn"
-        )
-    return metadata
-
-
-def _torn(path: Path, error: Exception) -> WeightsError:
-    """Why a file is not read as a run, and what to do."""
-    kind = "unreadable" if isinstance(error, OSError) else kind_of(path)
-    if kind in ("archive", "pickle"):
-        advice = f"a run's is; weights of another library's model go with its name, LIBRARY:NAME --weights {path.name}"
-    else:
-        advice = "train again or pass another run"
-    said = first_line(error) if kind in ("safetensors", "unreadable") else describe(path)
-    return WeightsError(f"{path}: not a whole safetensors file ({said}); {advice}")
-
-
-def _parsed(text: str | None) -> dict[str, Any] | None:
-    """The metadata in a text, or None if it is not ours."""
-    try:
-        metadata = json.loads(text or "")
-    except (ValueError, RecursionError):
-        return None
-    ours = isinstance(metadata, dict) and isinstance(metadata.get("format_version"), int)
-    return metadata if ours else None

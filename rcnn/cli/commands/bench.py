@@ -1,0 +1,68 @@
+"""`rcnn bench`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Annotated, Literal
+
+import typer
+
+from rcnn.bench.parts import OTHERS, PARTS
+from rcnn.cli import options as o
+from rcnn.errors import ConfigError
+
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[PART]...", help=f"Of {', '.join(PARTS)}; all unless given.")
+]
+Rounds = Annotated[int, typer.Option(min=1, help="How often each way is measured.")]
+Seconds = Annotated[float, typer.Option(min=0, help="After three rounds a case takes no longer.")]
+Against = Annotated[Literal["torchvision", "detectron2"], typer.Option(help="The other library, which is installed.")]
+Memory = Annotated[bool, typer.Option("--memory", help="Tell the memory that each way works in, too.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Of the processor; one a core unless given.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write all numbers here.")]
+Page = Annotated[Path | None, typer.Option("--results", metavar="FILE", help="Put the tables into this page too.")]
+
+
+def bench(
+    parts: Names = None,
+    rounds: Rounds = 20,
+    seconds: Seconds = 60.0,
+    against: Against = "torchvision",
+    memory: Memory = False,
+    threads: Threads = None,
+    device: o.Device = "auto",
+    json_file: Json = None,
+    page: Page = None,
+) -> int:
+    """Measure this library's speed beside another's, way against way, in turn.
+
+    Ways that do not give the same are not timed: the command says what differs, and ends with status 1. What is
+    measured is written after each case.
+    """
+    check_names(parts or (), against)
+    check_files({"--json": json_file, "--results": page})
+    from rcnn.bench.harness import Effort
+    from rcnn.cli.bench import Kept, measure_all
+
+    effort, kept = Effort(rounds, seconds), Kept(json_file, page)
+    return measure_all(parts or tuple(OTHERS[against]), effort, against, memory, threads, device, kept)
+
+
+def check_names(parts: Sequence[str], against: str) -> None:
+    """Raise ConfigError for a part that is none, or that is not measured against that library."""
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise ConfigError(f"{unknown[0]}: no part of the benchmark; choose of {', '.join(PARTS)}")
+    if missing := [part for part in parts if part not in OTHERS[against]]:
+        raise ConfigError(f"{missing[0]}: not measured against {against}; choose of {', '.join(OTHERS[against])}")
+
+
+def check_files(files: Mapping[str, Path | None]) -> None:
+    """Make the folders of what will be written; raise ConfigError where that cannot be, before anything is measured."""
+    for option, file in files.items():
+        try:
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with TemporaryFile(dir=file.parent):
+                    pass
+        except OSError as error:
+            raise ConfigError(f"{option} {file}: cannot be written ({error.strerror}); give another place") from error
