@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Shaped
 
-from rcnn.api.data import read_data, split
+from rcnn.api.data import read_data, split, with_splits_of
 from rcnn.api.measuring import evaluate_detector, evaluation_samples
 from rcnn.data.picture import resolve
 from rcnn.data.raw import Size
 from rcnn.errors import DataError
 from rcnn.export.canvases import Arrays, arrays_of, in_bytes, stacked
+from rcnn.export.contract import Run
 from rcnn.export.feeds import CALIBRATION
 from rcnn.export.pictures import made_up
-from rcnn.inference.exported import load_exported
+from rcnn.inference.exported import ExportedNetwork, load_exported
 from rcnn.inference.predictor import Detector
-from rcnn.sample import Picture, Pixels
+from rcnn.runs import RunFolder
+from rcnn.sample import DataSet, Picture, Pixels
 
 if TYPE_CHECKING:
     from rcnn.export.formats import EngineFormat
@@ -36,6 +38,8 @@ class Seen:
 
     detector: Detector
     kind: str
+    run: Path | None = None
+    """The folder of the run, which knows how its data was split."""
 
     @property
     def normalised(self) -> bool:
@@ -61,7 +65,7 @@ class Seen:
             groups[self._canvas(pixels)].append(pixels)
         most = sorted(groups.values(), key=len, reverse=True)[:2]
         if len(most) == 1:
-            most.append([np.ascontiguousarray(pixels.swapaxes(0, 1)) for pixels in most[0]])
+            most.append([np.ascontiguousarray(_upright(pixels)) for pixels in most[0]])
         return [stacked([self.arrays(_nth(group, place)) for place in range(TOGETHER)]) for group in most]
 
     def chosen(self, pictures: Sequence[Picture]) -> list[Pixels]:
@@ -69,16 +73,22 @@ class Seen:
         if pictures:
             return [self._read(picture) for picture in pictures[: 2 * TOGETHER]]
         preprocess = self.detector.preprocess
-        wide = (preprocess.short, min(preprocess.long, preprocess.short * 4 // 3))
+        wide = (min(preprocess.short, preprocess.long * 3 // 4), min(preprocess.long, preprocess.short * 4 // 3))
         return [picture for size in (wide, wide[::-1]) for picture in made_up(TOGETHER, size, preprocess.channels)]
 
     def feeds(self, calibration: Path | str, batch: int | None) -> Iterator[Arrays]:
         """Training pictures of a data set, each as a batch of its own (`batch` times, where the file takes so many)."""
-        dataset = read_data(calibration, "drop", max_pixels=self.detector.max_pixels)
+        dataset = self.data(calibration)
         samples = split(dataset, "train", "--int8 DATA with a split train")
         for place in np.unique(np.linspace(0, len(samples) - 1, CALIBRATION).astype(int)):
             arrays = self.given(samples[place].picture)
             yield arrays if batch in (None, 1) else {name: array.repeat(batch, 0) for name, array in arrays.items()}
+
+    def data(self, where: Path | str) -> DataSet:
+        """A data set, split as it was when the run was trained."""
+        channels = self.detector.preprocess.channels
+        dataset = read_data(where, "drop", max_pixels=self.detector.max_pixels, channels=channels)
+        return with_splits_of(RunFolder(self.run), dataset) if self.run else dataset
 
     def _read(self, picture: Picture) -> Pixels:
         pixels = resolve(picture, self.detector.max_pixels, self.detector.preprocess.channels)
@@ -103,15 +113,14 @@ class Scorer:
 
     def __init__(
         self,
-        original: Detector,
+        seen: Seen,
         form: "EngineFormat",
         metadata: "Metadata",
         evaluation: Path | str,
         name: str,
         tell: Callable[[str], object],
     ) -> None:
-        dataset = read_data(evaluation, "drop", max_pixels=original.max_pixels, channels=original.preprocess.channels)
-        self.samples = evaluation_samples(original, dataset, name, None)
+        self.samples = evaluation_samples(seen.detector, seen.data(evaluation), name, seen.run)
         self.form, self.metadata, self.tell, self.scored = form, metadata, tell, 0
 
     def __call__(self, model: Any) -> float:
@@ -123,6 +132,19 @@ class Scorer:
         points, self.scored = 100 * result.metrics["AP"], self.scored + 1
         self.tell(f"model {self.scored}: AP {points:.2f} on {len(self.samples)} pictures")
         return points
+
+
+def opened(path: Path) -> Run:
+    """A file in its engine, as its users open it."""
+    network = load_exported(path).model
+    assert isinstance(network, ExportedNetwork)
+    return lambda arrays: network.engine.run(**arrays)
+
+
+def _upright(pixels: Pixels) -> Pixels:
+    """A picture turned over its diagonal; of a square one, its left half."""
+    height, width = pixels.shape[:2]
+    return pixels[:, : width // 2] if height == width else pixels.swapaxes(0, 1)
 
 
 def _nth(group: Sequence[Pixels], place: int) -> Pixels:

@@ -1,5 +1,6 @@
 """From a run to a file for another engine, which is written only after it has proved to answer alike."""
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,10 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rcnn.api.export_data import Scorer, Seen, original_cases
+from rcnn.api.export_data import TOGETHER, Scorer, Seen, opened, original_cases
 from rcnn.api.saving import Whole, read_whole
 from rcnn.errors import ConfigError
-from rcnn.export.contract import TIED, TOLERANCES, Case, Nearness, Run, cases_of, hold, single_cases
+from rcnn.export.contract import (
+    TIED,
+    TOLERANCES,
+    Case,
+    Nearness,
+    Run,
+    Tolerance,
+    cases_of,
+    hold,
+    hold_file,
+    single_cases,
+)
 from rcnn.export.engines import as_tensors, run_program, seconds_each
 from rcnn.export.graph import Graph, with_limits
 from rcnn.export.metadata import put_onnx_metadata
@@ -66,7 +78,8 @@ def export(
     whole = read_whole(run, torch.device("cpu"), weights)
     whole = replace(whole, detector=whole.detector.settled())
     with_limits(whole.detector.model, plan.score, plan.nms, plan.detections)  # type: ignore[arg-type]
-    work = _Work(whole, plan, Seen(whole.detector, plan.kind), pictures, tell)
+    folder = Path(run) if Path(run).is_dir() else None
+    work = _Work(whole, plan, Seen(whole.detector, plan.kind, folder), pictures, tell)
     if plan.format == "torch":
         return work.as_program(path)
     return work.as_model(path, calibration, evaluation, evaluation_split, points)
@@ -101,8 +114,8 @@ class _Work:
         cases = cases_of(self.canvases, self.plan.batch)
         nearness = self._held(run_program(self._program(self.graph)), cases)
         program = self._program(self._graph(with_stages=False))
-        write_program(program, path, self._metadata())
-        return Exported(path, nearness, _names(cases), self._seconds(run_program(program), cases))
+        seconds = self._placed(path, cases, lambda place: write_program(program, place, self._metadata()))
+        return Exported(path, nearness, _names(cases), seconds)
 
     def as_model(
         self, path: Path, calibration: Path | str | None, evaluation: Path | str | None, split: str, points: float
@@ -119,16 +132,28 @@ class _Work:
             quantiser = form.quantiser(onnx, self.seen.feeds(calibration, self.plan.batch))
             made = quantiser.quantised()
             if evaluation is not None:
-                scorer = Scorer(self.whole.detector, form, metadata, evaluation, split, self.tell)
+                scorer = Scorer(self.seen, form, metadata, evaluation, split, self.tell)
                 full = scorer(form.convert(onnx))
                 kept = keep_sensitive(quantiser.parts, quantiser.quantised, scorer, full, points)
                 made = kept.model
         cases = self._cases()
         nearness = self._held(form.run(made, self.plan.precision), cases)
-        finished = form.finished(made)
-        form.write(finished, path, metadata, self.plan.precision == "fp16")
-        seconds = self._seconds(form.run(finished, self.plan.precision), cases)
+        finished, half = form.finished(made), self.plan.precision in ("fp16", "bf16")
+        seconds = self._placed(path, cases, lambda place: form.write(finished, place, metadata, half))
         return Exported(path, nearness, _names(cases), seconds, kept)
+
+    def _placed(self, path: Path, cases: Sequence[Case], write: Callable[[Path], None]) -> dict[str, float]:
+        """Write a file under another name, let it answer as its users will, and only then give it its own."""
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            place = Path(folder) / path.name
+            write(place)
+            run = opened(place)
+            hold_file(self.graph, run, cases, self._tolerance())
+            seconds = self._seconds(run, cases)
+            del run  # its files are open
+            for file in sorted(place.parent.iterdir()):  # .bin before .xml, which names it
+                file.replace(path.with_suffix(file.suffix))
+        return seconds
 
     def _cases(self) -> list[Case]:
         if self.plan.kind != "picture":
@@ -149,7 +174,8 @@ class _Work:
     def _program(self, graph: Graph) -> "ExportedProgram":
         self.tell("tracing the network for any batch and canvas")
         batch = 1 if self.plan.kind == "picture" else self.plan.batch
-        example = {name: array[: batch or 2] for name, array in self.canvases[0].items()}
+        places = [place % TOGETHER for place in range(batch or 2)]
+        example = {name: array[places] for name, array in self.canvases[0].items()}
         step = 1 if self.whole.detector.preprocess.bucket == "exact" else 32
         with torch.autocast(
             "cpu", torch.bfloat16, enabled=self.plan.precision == "bf16" and self.plan.format == "torch"
@@ -158,15 +184,21 @@ class _Work:
 
     def _graph(self, with_stages: bool) -> Graph:
         detector, normalised = self.whole.detector, self.plan.kind != "uint8"
-        most = detector.proposer.most if detector.proposer else None
+        most = -(-detector.proposer.most // 8) * 8 if detector.proposer else None  # as batches are filled up
         return Graph(detector.model, detector.preprocess, normalised, with_stages, most).eval()  # type: ignore[arg-type]
 
     def _held(self, run: Run, cases: Sequence[Case]) -> Nearness:
         self.tell(f"comparing stage by stage: {', '.join(_names(cases))}")
+        nearness = hold(self.graph, run, cases, self._tolerance())
+        if not nearness.found:
+            self.tell("nothing is found in these pictures, so no detections were compared; pass --pictures FILE")
+        return nearness
+
+    def _tolerance(self) -> Tolerance:
         tolerance = TOLERANCES[self.plan.precision]
         if isinstance(self.graph.model.pool, RoIMaxPool | SPPPool):
-            tolerance = replace(tolerance, alike=min(TIED, tolerance.alike))
-        return hold(self.graph, run, cases, tolerance)
+            return replace(tolerance, alike=min(TIED, tolerance.alike))
+        return tolerance
 
     def _seconds(self, run: Run, cases: Sequence[Case]) -> dict[str, float]:
         """A picture in both, each as it is used, alone where the graph takes one alone."""

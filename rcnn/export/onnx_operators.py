@@ -26,7 +26,7 @@ def nms(boxes: Value, scores: Value, groups: Value, valid: Value, threshold: flo
     """`rcnn.ops.nms`: one NonMaxSuppression with a class for each group, then the best of all groups together.
 
     It gives rows, as many as survive; a table of scores that holds these alone makes their number fixed again.
-    TopK takes the first of equal scores, as `rcnn.ops.nms` does.
+    TopK takes the first of equal scores, as `rcnn.ops.nms` does; OpenVINO's takes any.
     """
     op = _operators()
 
@@ -86,7 +86,7 @@ def bin_max(pyramid: Sequence[Value], levels: Value, bins: Value) -> tuple[Value
     """`rcnn.ops.bin_max`: each bin is a region of its own, of one bin, to MaxRoiPool.
 
     (Whole regions would get bounds in floating point, which are not SPPnet's.) No graph reads the winners, which
-    gradients need: a nought stands for them.
+    gradients need: a number stands for them.
     """
     op = _operators()
 

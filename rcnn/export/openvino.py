@@ -48,8 +48,8 @@ def only_outputs(model: "Model", names: Iterable[str] = DETECTIONS) -> "Model":
 def write_openvino(model: "Model", path: Path, metadata: Metadata, half: bool = False) -> None:
     """Write NAME.xml and NAME.bin with the metadata in them; `half` keeps the weights in 16 bits.
 
-    Both stand complete under their names, or neither: a failure leaves what was there before. Raises ConfigError for a
-    name that does not end in .xml.
+    Both stand complete under their names, or the .xml is missing: never one file of an old pair beside one of the new.
+    Raises ConfigError for a name that does not end in .xml.
     """
     import openvino
 

@@ -44,8 +44,9 @@ def refuse(
         raise ConfigError(f"--out {path}: files of --format {plan.format} end in {suffix}; give such a name")
     if not path.parent.is_dir():
         raise ConfigError(f"--out {path}: there is no folder {path.parent}; make it, or give another name")
-    if path.exists() and not overwrite:
-        raise ConfigError(f"--out {path}: exists; pass --overwrite to replace it")
+    for file in (path, path.with_suffix(".bin")) if plan.format == "openvino" else (path,):
+        if file.exists() and not overwrite:
+            raise ConfigError(f"--out {path}: {file} exists; pass --overwrite to replace it")
     needed = (*packages, "nncf") if plan.precision == "int8" and plan.format == "openvino" else packages
     if missing := [name for name in needed if find_spec(name) is None]:
         raise ConfigError(f"--format {plan.format}: needs {', '.join(missing)}; pip install 'rcnn[export]'")

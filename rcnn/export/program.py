@@ -22,7 +22,7 @@ class Room:
 
 
 def export_program(graph: Graph, example: Mapping[str, Tensor], room: Room) -> ExportedProgram:
-    """The program of a graph, traced on example inputs by their names; the example must have two pictures or more."""
+    """The program of a graph, traced on example inputs by their names; of two pictures where the batch is any."""
     shapes = {name: _dynamic(name, graph, room) for name in example}
     with torch.no_grad():
         return torch.export.export(graph, (), dict(example), dynamic_shapes=shapes, strict=False)

@@ -112,7 +112,8 @@ class RunFolder:
     def _clear(self) -> None:
         """Remove what a run writes; anything else in the folder is somebody's and stays."""
         files = (self.last, self.best, self.config, self.metrics, self.splits, self.initial, self.features)
-        for file in (*files, self.report, self.figures, *self.path.glob("proposals-*.safetensors")):
+        exported = (self.best.with_suffix(suffix) for suffix in (".onnx", ".xml", ".bin", ".pt2"))
+        for file in (*files, *exported, self.report, self.figures, *self.path.glob("proposals-*.safetensors")):
             file.unlink(missing_ok=True)
             for unfinished in self.path.glob(f".{file.name}.*"):  # by a writer that was killed
                 unfinished.unlink()

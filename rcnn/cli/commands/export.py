@@ -38,9 +38,9 @@ Pictures = Annotated[
 ]
 Score = Annotated[float | None, typer.Option(min=0, max=1, help="Least score; the run's unless given.")]
 Overlap = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Overlap of boxes of a class; the run's unless given.")
+    float | None, typer.Option(min=0, max=1, help="NMS threshold (IoU) within a class; the run's unless given.")
 ]
-Most = Annotated[int | None, typer.Option(min=1, help="Most of a picture; the run's unless given.")]
+Most = Annotated[int | None, typer.Option(min=1, help="Most detections of a picture; the run's unless given.")]
 
 
 def export(
@@ -115,5 +115,6 @@ def _precision(half: bool, bf16: bool, int8: bool) -> Precision:
 
 def _beside(run: str, suffix: str) -> Path:
     """The file's name where none is given: in the run's folder, or here for what has none."""
-    folder = Path(run)
-    return (folder if folder.is_dir() else Path()) / f"model{suffix}"
+    place = Path(run)
+    folder = place if place.is_dir() else place.parent if place.is_file() else Path()
+    return folder / f"model{suffix}"
