@@ -58,7 +58,7 @@ def _gives_outputs(text: str) -> bool:
 
 
 def _named(names: Sequence[str]) -> dict[str, Any]:
-    leaf = {"type": None, "context": None, "children_spec": []}
+    leaf: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
     return _nest("dict", [leaf] * len(names), json.dumps(list(names)))
 
 
