@@ -37,6 +37,7 @@ Picture = str | Path | np.ndarray
 """A file, or an array [height, width, C] of uint8; of uint16 or float32 for files of kind `normalised`."""
 Arrays = Mapping[str, np.ndarray]
 Infer = Callable[[Arrays], dict[str, np.ndarray]]
+OUTPUTS = ("boxes", "scores", "labels", "count")
 _NONE = np.zeros((0, 4), np.float32)
 
 
@@ -167,13 +168,17 @@ def _pixels(image: Image.Image, channels: int) -> np.ndarray:
 class Engine:
     """A graph that is ready to run: `metadata` is what its file says of it, `input` what it takes."""
 
-    def __init__(self, path: Path, metadata: Mapping[str, Any], inputs: set[str], infer: Infer) -> None:
+    def __init__(
+        self, path: Path, metadata: Mapping[str, Any], inputs: set[str], infer: Infer, outputs: Iterable[str] = OUTPUTS
+    ) -> None:
         self.path, self.metadata, self.inputs, self._infer = path, metadata, inputs, infer
         self.input = Input(**{field.name: metadata["input"][field.name] for field in fields(Input)})
         names = {"images"} if self.input.kind == "picture" else {"images", "sizes", "original_sizes"}
         names |= {"proposals", "proposals_valid"} if metadata["proposals"] else set()
         if inputs - names or (names & {"images", "original_sizes"}) - inputs:  # some graphs make no use of the others
             raise ModelFileError(f"{path}: it takes {', '.join(sorted(inputs))}, as no detector does; export it again")
+        if missing := sorted(set(OUTPUTS) - set(outputs)):
+            raise ModelFileError(f"{path}: it gives no {', '.join(missing)}, as a detector does; export it again")
 
     def run(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
         """From `images` and what belongs to them: `boxes` [B, D, 4], `scores` and `labels` [B, D], `count` [B].
@@ -196,6 +201,8 @@ def open_engine(path: str | Path, threads: int | None = None, precision: str | N
     ModelFileError.
     """
     path = Path(path)
+    if precision not in (None, "fp32", "bf16"):
+        raise ModelFileError(f"{path}: no precision {precision!r} is known; give fp32 or bf16, or leave it out")
     package, start = ENGINES.get(path.suffix.lower(), ("", _onnxruntime))
     if not package:
         raise ModelFileError(f"{path}: neither .onnx nor .xml; give a file that rcnn export wrote")
@@ -222,10 +229,41 @@ def described(path: Path, text: str | None) -> dict[str, Any]:
             keys = {"class_names", "thresholds", "category_ids", "input", "batch", "proposals", "precision"}
             if missing := keys - set(metadata) | {field.name for field in fields(Input)} - set(metadata["input"]):
                 raise LookupError(f"no {sorted(missing)[0]}")
+            _check({**metadata, **metadata["input"]})
             return metadata
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise ModelFileError(f"{path}: its metadata are broken ({_line(error)}); export it again") from error
     raise ModelFileError(f"{path}: format {version}, and {FORMAT_VERSION} is the newest known here; upgrade rcnn")
+
+
+def _check(about: Mapping[str, Any]) -> None:
+    """Raise ValueError for the first value of a file's metadata that is not what it should be."""
+    names, regions, limits, channels = (about[key] for key in ("class_names", "proposals", "range", "channels"))
+    right = {
+        "class_names": isinstance(names, list) and {*map(type, names)} == {str} and len({*names}) == len(names),
+        "thresholds": _numbers([score for score in about["thresholds"].values() if score is not None]),
+        "category_ids": {*map(type, about["category_ids"].values())} <= {int},
+        "batch": about["batch"] is None or _count(about["batch"]),
+        "proposals": regions is None or (regions["mode"] in ("fast", "quality") and _count(regions["most"])),
+        "precision": about["precision"] in ("fp32", "fp16", "bf16", "int8"),
+        "kind": about["kind"] in ("uint8", "normalised", "picture"),
+        "bucket": about["bucket"] in ("coarse", "exact32", "exact"),
+        "resize": about["resize"] in ("bilinear", "pillow"),
+        "mean": _numbers(about["mean"], channels),
+        "std": _numbers(about["std"], channels) and min(about["std"]) > 0,
+        "range": limits is None or (_numbers(limits, 2) and limits[0] < limits[1]),
+    } | {key: _count(about[key]) for key in ("short", "long", "channels", "max_pixels")}
+    if wrong := [key for key, fine in right.items() if not fine]:
+        raise ValueError(f"{wrong[0]} is {json.dumps(about[wrong[0]])[:60]}")
+
+
+def _numbers(values: Any, count: int | None = None) -> bool:
+    numbers = isinstance(values, list) and all(type(one) in (int, float) and math.isfinite(one) for one in values)
+    return numbers and len(values) == (len(values) if count is None else count)
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def _onnxruntime(library: Any, path: Path, threads: int | None, precision: str | None) -> Engine:
@@ -240,7 +278,7 @@ def _onnxruntime(library: Any, path: Path, threads: int | None, precision: str |
     def infer(arrays: Arrays) -> dict[str, np.ndarray]:
         return dict(zip(outputs, session.run(outputs, dict(arrays)), strict=True))
 
-    return Engine(path, metadata, {one.name for one in session.get_inputs()}, infer)
+    return Engine(path, metadata, {one.name for one in session.get_inputs()}, infer, outputs)
 
 
 def _openvino(library: Any, path: Path, threads: int | None, precision: str | None) -> Engine:
@@ -264,7 +302,8 @@ def _openvino(library: Any, path: Path, threads: int | None, precision: str | No
         with lock:  # the request holds its arrays
             return {output.any_name: np.array(array) for output, array in request.infer(dict(arrays)).items()}
 
-    return Engine(path, metadata, {one.any_name for one in model.inputs}, infer)
+    outputs = [name for output in model.outputs for name in output.names]
+    return Engine(path, metadata, {one.any_name for one in model.inputs}, infer, outputs)
 
 
 ENGINES = {".onnx": ("onnxruntime", _onnxruntime), ".xml": ("openvino", _openvino)}

@@ -11,7 +11,7 @@ import json
 import numpy as np
 import torch
 
-import rcnn.ops  # noqa: F401 - the program calls its operators
+from rcnn.export import torch_program
 
 CLASSES = ("warm", "cold", "whole")
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.25)
@@ -119,7 +119,12 @@ _VALUES = {
     sizes = Unsqueeze(whole_shape, first)
     original_sizes = Identity(sizes)""",
 }
-_OUTPUTS = "float[B, 3, 4] boxes, float[B, 3] scores, int64[B, 3] labels, int64[B] count"
+_OUTPUTS = {
+    "boxes": "float[B, 3, 4] boxes",
+    "scores": "float[B, 3] scores",
+    "labels": "int64[B, 3] labels",
+    "count": "int64[B] count",
+}
 _REGIONS = """
     around_low = ReduceMin<keepdims=0>(proposals, second)
     around_high = ReduceMax<keepdims=0>(proposals, second)
@@ -201,7 +206,8 @@ def onnx_model(about, text=None):
         inputs += [f"float[{batch}, P, 4] proposals", f"bool[{batch}, P] proposals_valid"]
         story = _VALUES[kind] + _REGIONS
     head = '<ir_version: 8, opset_import: ["" : 18]>\ndetector'
-    model = parser.parse_model(f"{head} ({', '.join(inputs)}) => ({_OUTPUTS})\n{{{_START}{story}}}")
+    outputs = [_OUTPUTS[name] for name in about.get("outputs", _OUTPUTS)]
+    model = parser.parse_model(f"{head} ({', '.join(inputs)}) => ({', '.join(outputs)})\n{{{_START}{story}}}")
     onnx.checker.check_model(model)
     if text != "":
         onnx.helper.set_model_props(model, {"rcnn": json.dumps(about) if text is None else text})
@@ -260,7 +266,8 @@ class Bright(torch.nn.Module):
         cold = values.amax((1, 2))[:, 2] > values.amax((1, 2))[:, 0]
         labels = torch.stack((1 + cold, torch.full_like(cold, 3, dtype=torch.int64), torch.zeros_like(there)), 1)
         found = boxes.gather(1, order[:, :, None].expand(-1, -1, 4)) * kept[:, :, None]
-        return found, scores.gather(1, order) * kept, labels.long().gather(1, order) * kept, kept.sum(1)
+        scores, labels = (one.gather(1, order) * kept for one in (scores, labels.long()))
+        return {"boxes": found, "scores": scores, "labels": labels, "count": kept.sum(1)}
 
 
 def _extent(lit):
@@ -269,13 +276,14 @@ def _extent(lit):
     return torch.where(lit, places, 1e6).amin(1), torch.where(lit, places + 1, 0.0).amax(1)
 
 
-def write_program(path, about=None):
-    """The detector as a .pt2 file."""
+def write_program(path, about=None, module=None):
+    """The detector, or another module that is called like it, as a .pt2 file, as `rcnn export` writes one."""
     batch, side = torch.export.Dim("batch", min=1, max=64), torch.export.Dim
     sides = {1: 32 * side("h", min=1, max=64), 2: 32 * side("w", min=1, max=64)}
     shapes = {"images": {0: batch, **sides}, "sizes": {0: batch}, "original_sizes": {0: batch}}
     size = torch.tensor([[64, 80]] * 2)
-    inputs = (torch.zeros(2, 64, 96, 3, dtype=torch.uint8), size, size.clone())  # one tensor twice is one input
-    program = torch.export.export(Bright(), inputs, dynamic_shapes=shapes, strict=False)
-    torch.export.save(program, path, extra_files={"rcnn.json": json.dumps(about or metadata())})
+    images = torch.zeros(2, 64, 96, 3, dtype=torch.uint8)
+    inputs = {"images": images, "sizes": size, "original_sizes": size.clone()}  # one tensor twice is one input
+    program = torch.export.export(module or Bright(), (), inputs, dynamic_shapes=shapes, strict=False)
+    torch_program.write_program(program, path, about or metadata())
     return path

@@ -155,7 +155,6 @@ FILES = {
     "folder": (lambda file, _: file.mkdir(), "model", "no such file; give the folder of a run", "no such file"),
     "huge settings": (other_settings, "model.safetensors", "its tensors are not those of its settings", ""),
     "no classes": (no_classes, "model.safetensors", "its class_names is missing or malformed", ""),
-    # ONNX and OpenVINO files that are no detector of ours: here, once an exported file is a RUN.
 }
 """What makes a file, its name, and what is said of it as a run, and as weights of torchvision's model.
 

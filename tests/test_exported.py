@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_voc
-from exported_files import bright, metadata, write_exported, write_onnx
+from exported_files import bright, metadata, write_exported, write_onnx, write_openvino
 from PIL import Image
 from serving_parts import boxes, png, serving
 
@@ -219,6 +219,18 @@ def test_a_broken_file_is_one_line_of_the_command(tmp_path, shapes, capfd, suffi
     error = capfd.readouterr().err
     assert error.startswith(f"rcnn: {file}: ")
     assert error.count("\n") == 1
+
+
+@BOTH
+def test_a_model_that_is_no_detector_is_one_line_of_the_command(tmp_path, shapes, capfd, suffix):
+    file = tmp_path / f"model{suffix}"
+    (write_onnx if suffix == ".onnx" else write_openvino)(file, text="")
+    picture = shapes / "JPEGImages" / "s0.png"
+    for words in (["predict", str(picture), "--out", str(tmp_path / "out")], ["evaluate", str(shapes)]):
+        assert main([words[0], str(file), *words[1:]]) == 2
+        error = capfd.readouterr().err
+        assert error.startswith(f"rcnn: {file}: no detector of rcnn")
+        assert error.count("\n") == 1
 
 
 def test_a_newer_file_is_refused_by_the_library_too(tmp_path):

@@ -63,7 +63,7 @@ def python(place):
 
 def members_of(file):
     with zipfile.ZipFile(file) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+        return {f"model/{name.partition('/')[2]}": archive.read(name) for name in archive.namelist()}
 
 
 def write(file, members, compression=zipfile.ZIP_STORED):
@@ -110,7 +110,26 @@ def operator(tree, place):
 
 def specification(tree, place):
     call = tree["graph_module"]["module_call_graph"][0]["signature"]
-    call["in_spec"] = call["in_spec"].replace("builtins.tuple", "collections.defaultdict", 1)
+    call["in_spec"] = call["in_spec"].replace("builtins.dict", "collections.defaultdict", 1)
+
+
+def keywords(tree, place):
+    call = tree["graph_module"]["module_call_graph"][0]["signature"]
+    call["in_spec"] = call["in_spec"].replace("original_sizes", python(place), 1)
+
+
+def returned(tree, place):
+    call = tree["graph_module"]["module_call_graph"][0]["signature"]
+    call["out_spec"] = call["out_spec"].replace("scores", "marks")
+
+
+def power(tree, place):
+    value = next(iter(tree["graph_module"]["graph"]["sym_int_values"].values()))
+    value["as_expr"]["expr_str"] = "Pow(Integer(9), Integer(9))"
+
+
+def power_in_a_key(tree, place):
+    tree["range_constraints"]["9**9**9**9"] = {"min_val": 1, "max_val": 2}
 
 
 def name(tree, place):
@@ -138,6 +157,10 @@ ATTACKS = {
     "expression": changed(expression),
     "operator": changed(operator),
     "specification": changed(specification),
+    "keywords": changed(keywords),
+    "returned": changed(returned),
+    "power": changed(power),
+    "power in a key": changed(power_in_a_key),
     "name": changed(name),
     "key": changed(key),
     "library": library,
@@ -166,7 +189,24 @@ def test_what_could_be_run_is_refused_in_a_line(program, picture, tmp_path, capf
         ("torch.ops.rcnn.roi_align.default", True),
         ("torch.ops.torchvision.roi_align.default", True),
         ("_operator.floordiv", True),
+        ("torch.ops.rcnn.nms.default", True),
+        ("torch.ops.rcnn.bin_max.default", True),
+        ("torch.ops.aten.__and__.Tensor", True),
+        ("torch.ops.aten._assert_tensor_metadata.default", True),
+        ("torch.ops.aten.dropout.default", True),
+        ("torch.ops.rcnn.bin_max_backward.default", False),
+        ("torch.ops.rcnn.roi_align_backward.default", False),
+        ("torch.ops.rcnn.best_overlap.default", False),
         ("torch.ops.aten.from_file.default", False),
+        ("torch.ops.aten.set_.source_Tensor", False),
+        ("torch.ops.aten.resize_.default", False),
+        ("torch.ops.aten.as_strided.default", False),
+        ("torch.ops.aten._unsafe_view.default", False),
+        ("torch.ops.aten._embedding_bag.default", False),
+        ("torch.ops.aten.add.out", False),
+        ("torch.ops.aten.mean.names_out", False),
+        ("torch.ops.torchvision.roi_pool.default", False),
+        ("_operator.pow", False),
         ("torch.ops.image.write_file.default", False),
         ("torch.ops.aten.conv2d.default.__class__", False),
         ("_operator.methodcaller", False),
@@ -180,6 +220,41 @@ def test_operators_that_compute_are_known_and_those_that_reach_files_or_python_a
     else:
         with pytest.raises(ModelFileError, match=f"model.pt2: holds what rcnn export does not write .{target}"):
             _refuse_odd(Path("model.pt2"), tree)
+
+
+@pytest.mark.parametrize("text", ["1" * 5000 + "!", "-1" * 5000 + "!", "Integer(" * 5000 + "!"])
+def test_a_long_shape_is_refused_at_once(text):
+    with pytest.raises(ModelFileError, match="holds what rcnn export does not write"):
+        _refuse_odd(Path("model.pt2"), {"expr_str": text})
+
+
+@pytest.mark.parametrize(("exponent", "known"), [("2", True), ("-1", True), ("99", False), ("Symbol('s1')", False)])
+def test_powers_of_shapes_are_small(exponent, known):
+    tree = {"expr_str": f"Mul(Integer(32), Pow(Symbol('s0', positive=True, integer=True), Integer({exponent})))"}
+    if known:
+        _refuse_odd(Path("model.pt2"), tree)
+    else:
+        with pytest.raises(ModelFileError, match="holds what rcnn export does not write"):
+            _refuse_odd(Path("model.pt2"), tree)
+
+
+class Beyond(torch.nn.Module):
+    """Takes the maximum of cells that lie far behind a map."""
+
+    def forward(self, images, sizes, original_sizes):
+        maps = images.float().permute(0, 3, 1, 2)
+        bins = (sizes[:, None, None] * 1000).repeat(1, 1, 1, 2)
+        pooled, _ = torch.ops.rcnn.bin_max([maps], torch.zeros_like(sizes[:, :1]), bins + torch.tensor([0, 1, 0, 1]))
+        zeros = pooled.flatten(1)[:, :1] + original_sizes[:, :1]
+        return {"boxes": zeros[:, :, None].repeat(1, 1, 4), "scores": zeros, "labels": zeros, "count": sizes[:, 0]}
+
+
+def test_a_program_that_reaches_beyond_its_memory_fails_in_a_line(picture, tmp_path, capfd, quiet_log):
+    file = write_program(tmp_path / "model.pt2", module=Beyond())
+    assert main(["predict", str(file), str(picture), "--out", str(tmp_path / "out")]) == 2
+    error = capfd.readouterr().err
+    assert "model.pt2: torch cannot run it (a bin is not within the map of its level); export it again" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("attack", DROPPED)
@@ -199,7 +274,8 @@ def test_torch_itself_runs_what_is_refused_or_dropped_here(program, tmp_path, at
     write(tmp_path / "model.pt2", members)
     size = torch.tensor([[64, 80]])
     with suppress(Exception):
-        torch.export.load(tmp_path / "model.pt2").module()(torch.zeros(1, 64, 96, 3, dtype=torch.uint8), size, size)
+        run = torch.export.load(tmp_path / "model.pt2").module()
+        run(images=torch.zeros(1, 64, 96, 3, dtype=torch.uint8), sizes=size, original_sizes=size)
     assert place.exists()
 
 

@@ -300,3 +300,20 @@ def test_fake_tensors_on_a_gpu_have_the_right_shapes():
     assert moved.stride() == pooled.stride()
     assert table.shape == (2 * (16 * 24 + 8 * 12), 3)
     assert pooled.device.type == table.device.type == "cuda"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_would_be_read_beyond_the_pyramid_is_refused(dtype):
+    pyramid = [torch.rand(1, 2, 4, 6, dtype=dtype), torch.rand(1, 2, 2, 3, dtype=dtype)]
+    boxes, levels = torch.tensor([[[0.0, 0.0, 8.0, 8.0]]]), torch.tensor([[1]])
+
+    def refused(words, pyramid=pyramid, boxes=boxes, levels=levels):
+        with pytest.raises(ValueError, match=words):
+            torch.ops.rcnn.roi_align(pyramid, boxes, levels, [4.0, 8.0], 7, 2, False)
+
+    refused("level is not in the pyramid", levels=levels + 1)
+    refused("level is not in the pyramid", levels=levels - 2)
+    refused("pictures and channels", [pyramid[0], pyramid[1][:, :1]])
+    refused("pictures and channels", boxes=boxes.repeat(2, 1, 1), levels=levels.repeat(2, 1))
+    refused("need cells", [pyramid[0], pyramid[1][:, :, :0]])
+    refused("not those of the regions", boxes=boxes.repeat(1, 2, 1))

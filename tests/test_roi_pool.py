@@ -250,3 +250,21 @@ def test_it_compiles_as_one_graph_with_its_gradient():
         assert pooled.is_contiguous(memory_format=torch.channels_last)
         results.append([pooled, *torch.autograd.grad(pooled.square().sum(), pyramid)])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_a_bin_beyond_its_map_is_refused():
+    pyramid, levels = [torch.rand(1, 2, 4, 6), torch.rand(1, 2, 2, 3)], torch.tensor([[0, 1]])
+    inside = torch.tensor([[[[0, 4, 0, 6]], [[0, 2, 0, 3]]]])
+    assert torch.ops.rcnn.bin_max(pyramid, levels, inside)[0].flatten(1).tolist() == [
+        pyramid[0][0].amax((1, 2)).tolist(),
+        pyramid[1][0].amax((1, 2)).tolist(),
+    ]
+    for bins in ([0, 3, 0, 3], [0, 2, 0, 4], [-1, 2, 0, 3], [0, 2, -1, 3]):
+        outside = torch.stack((inside[:, 0], torch.tensor([[bins]])), 1)
+        with pytest.raises(ValueError, match="a bin is not within the map of its level"):
+            torch.ops.rcnn.bin_max(pyramid, levels, outside)
+    for other in ([[0, 2]], [[0, -1]]):
+        with pytest.raises(ValueError, match="a region's level is not in the pyramid"):
+            torch.ops.rcnn.bin_max(pyramid, torch.tensor(other), inside)
+    with pytest.raises(ValueError, match="as many pictures"):
+        torch.ops.rcnn.bin_max(pyramid, levels.repeat(2, 1), inside.repeat(2, 1, 1, 1))

@@ -232,6 +232,10 @@ BROKEN = {
     "no text": (lambda file: write_exported_text(file, "{"), "its metadata are broken"),
     "part": (lambda file: write_exported_text(file, without("class_names")), "broken .*no class_names"),
     "part of input": (lambda file: write_exported_text(file, json.dumps(metadata() | {"input": {}})), "no bucket"),
+    "no outputs": (
+        lambda file: write_exported(file, metadata(outputs=("scores", "labels"))),
+        "it gives no boxes, count, as a detector does",
+    ),
     "other inputs": (
         lambda file: write_exported_text(file, json.dumps(metadata(kind="picture"))),
         "takes images, original_sizes, sizes, as no detector does",
@@ -241,6 +245,41 @@ BROKEN = {
     "empty": (lambda file: file.write_bytes(b""), "cannot use it|no such file"),
     "missing": (lambda file: None, "no such file"),
 }
+
+
+WRONG = {
+    "class_names": [3, [], "abc", [1], ["a", "a"]],
+    "thresholds": [[], {"warm": "high"}, {"warm": float("nan")}],
+    "category_ids": [3, {"warm": "1"}],
+    "batch": [0, "2", 1.5, True],
+    "proposals": [{}, 3, {"mode": "fast"}, {"mode": "fast", "most": 0}, {"mode": "slow", "most": 9}],
+    "precision": ["fp61", None],
+    "kind": ["bytes", None],
+    "short": [0, -1, "64", 1.5],
+    "long": [None],
+    "bucket": ["fine"],
+    "resize": ["nearest"],
+    "channels": [0, "3", 1],
+    "mean": ["abc", [], [0.5], ["a", "b", "c"], [0.5, 0.5, float("inf")]],
+    "std": [[0.2, 0.2, 0], None],
+    "range": [[0], [1, 0], "01"],
+    "max_pixels": [0],
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_metadata_of_a_wrong_kind_are_a_line_that_names_the_file(key):
+    for value in WRONG[key]:
+        with pytest.raises(runtime.ModelFileError, match=r"^model\.onnx: its metadata are broken \(.*\)") as error:
+            runtime.described(Path("model.onnx"), json.dumps(metadata(**{key: value})))
+        said(error)
+    assert runtime.described(Path("model.onnx"), json.dumps(metadata()))
+
+
+def test_no_other_precision_is_known(model):
+    with pytest.raises(runtime.ModelFileError, match=r"model\.onnx: no precision 'fp61' is known") as error:
+        runtime.open_engine(model, precision="fp61")
+    said(error)
 
 
 def write_exported_text(file, text):
@@ -308,7 +347,10 @@ class Recorded:
     def read_model(self, path):
         text = SimpleNamespace(astype=lambda kind: json.dumps(self.about))
         inputs = [SimpleNamespace(any_name=name) for name in ("images", "sizes", "original_sizes")]
-        return SimpleNamespace(has_rt_info=lambda key: True, get_rt_info=lambda key: text, inputs=inputs)
+        outputs = [SimpleNamespace(names={name}) for name in runtime.OUTPUTS]
+        return SimpleNamespace(
+            has_rt_info=lambda key: True, get_rt_info=lambda key: text, inputs=inputs, outputs=outputs
+        )
 
     def get_property(self, device, name):
         return ["FP32", *self.abilities]

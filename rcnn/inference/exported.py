@@ -12,7 +12,7 @@ from torch import nn
 from rcnn.data.preprocess import Preprocess
 from rcnn.data.raw import Size
 from rcnn.data.resize import resize
-from rcnn.errors import ConfigError, DataError, WeightsError
+from rcnn.errors import ConfigError, DataError, WeightsError, first_line
 from rcnn.inference.predictor import Detector, Proposer, Source
 from rcnn.inference.program import open_program
 from rcnn.methods.stages import Stages
@@ -86,14 +86,26 @@ class ExportedNetwork(nn.Module):
         if self.engine.input.kind != "normalised":
             images = images.transpose(0, 2, 3, 1).astype(np.uint8)
         if self.engine.input.kind == "picture":
-            each = [self.engine.run(images=image) for image in images]
+            each = [self._run(images=image) for image in images]
             found = {name: np.concatenate([one[name] for one in each]) for name in each[0]}
         else:
             sizes = {"sizes": batch.sizes.numpy(), "original_sizes": batch.original_sizes.numpy()}
-            found = self.engine.run(images=np.ascontiguousarray(images), **sizes, **self._regions(batch))
+            found = self._run(images=np.ascontiguousarray(images), **sizes, **self._regions(batch))
         boxes, scores, labels, count = (torch.from_numpy(found[n]) for n in ("boxes", "scores", "labels", "count"))
         valid = torch.arange(scores.shape[1]) < count[:, None]
         return PaddedDetections(boxes, scores, labels, valid, torch.ones(len(scores), dtype=torch.bool))
+
+    def _run(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
+        """What the graph gives; raises WeightsError where it does not get through, as that of a stranger may not."""
+        try:
+            return self.engine.run(**arrays)
+        except Exception as error:  # engines raise nearly anything
+            said = (
+                str(error)
+                if isinstance(error, ModelFileError)
+                else f"{self.engine.path}: its engine fails ({first_line(error)}); export it again"
+            )
+            raise WeightsError(said) from error
 
     def _regions(self, batch: Batch) -> dict[str, np.ndarray]:
         if not self.engine.metadata["proposals"]:

@@ -8,7 +8,7 @@ import json
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,8 @@ import torch
 
 import rcnn.ops  # noqa: F401 - programs call its operators
 from rcnn.errors import first_line
-from rcnn.runtime import Arrays, Engine, ModelFileError, described
+from rcnn.runtime import OUTPUTS, Arrays, Engine, ModelFileError, described
 
-OUTPUTS = ("boxes", "scores", "labels", "count")
 MODEL, EXTRA, SAMPLES = "models/model.json", "extra/rcnn.json", "data/sample_inputs/model.pt"
 _MEMBERS = re.compile(
     r"archive_format|archive_version|byteorder|\.data/(version|serialization_id)|extra/rcnn\.json|models/model\.json"
@@ -28,30 +27,57 @@ _MEMBERS = re.compile(
     r"|data/sample_inputs/model\.pt"
 )
 _OPERATORS = re.compile(
-    r"torch\.ops\.(aten|rcnn)\.(?!from_file|save|load)\w+\.\w+|torch\.ops\.torchvision\.(roi_align|roi_pool|nms)\.\w+"
-    r"|torch\.sym_\w+|math\.(ceil|floor|trunc|sqrt)"
-    r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem)"
+    r"torch\.ops\.aten\.(?:_(?=_and__|_or__|_xor__|assert_|to_copy\b)|(?!_))"  # of the private ones few are harmless
+    r"(?!from_file|save|load|set_|resize|as_strided|\w*(?:unsafe|storage|sparse|mkldnn|quantize))"
+    r"\w+\.(?!\w*out\b)\w+"
+    r"|torch\.ops\.rcnn\.(?:nms|roi_align|bin_max)\.default|torch\.ops\.torchvision\.roi_align\.default"
+    r"|torch\.sym_\w+|math\.(?:ceil|floor|trunc|sqrt)"
+    r"|_operator\.(?:add|sub|mul|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem)"
 )
+"""What computes, without what writes into given memory, reads files, or trusts its arguments."""
 _EXPRESSION = re.compile(
-    r"(Symbol\('\w+'|Integer\(|Rational\(|Add\(|Mul\(|Pow\(|Min\(|Max\(|Mod\(|PythonMod\(|FloorDiv\(|CeilDiv\(|CleanDiv\("
+    r"(Pow\(Symbol\('\w+'(, (positive|nonnegative|integer)=True)*\), Integer\(-?\d\)\)"  # of numbers: without end
+    r"|Symbol\('\w+'|Integer\(|Rational\(|Add\(|Mul\(|Min\(|Max\(|Mod\(|PythonMod\(|FloorDiv\(|CeilDiv\(|CleanDiv\("
     r"|ModularIndexing\(|IntTrueDiv\(|FloatTrueDiv\(|ToFloat\(|CeilToInt\(|FloorToInt\(|TruncToInt\(|Where\(|And\(|Or\("
     r"|Not\(|Equality\(|Unequality\(|StrictLessThan\(|StrictGreaterThan\(|LessThan\(|GreaterThan\(|Eq\(|Ne\(|Lt\(|Le\("
-    r"|Gt\(|Ge\(|(positive|nonnegative|integer)=(True|False)|true|false|-?\d+|[), ])*"
+    r"|Gt\(|Ge\(|(positive|nonnegative|integer)=(True|False)|true|false|-?\d|[), ])*"
 )
-_STRINGS = {
-    "target": _OPERATORS,
-    "expr_str": _EXPRESSION,
-    "as_string": re.compile("ij|xy|floor|trunc|none|tanh|same|valid|constant|reflect|replicate"),
-    "as_float": re.compile("-?Infinity|NaN"),
-    "torch_version": re.compile(r"[\w.+]*"),
-    "in_spec": re.compile(
-        r'([\[\]{}:, \d]|null|"(type|context|children_spec|null|\[\]|builtins\.(tuple|list|dict))")*'
-    ),
+_INPUTS = ("images", "sizes", "original_sizes", "proposals", "proposals_valid")
+
+
+def _takes_inputs(text: str) -> bool:
+    """Whether a program is called with keywords alone, the inputs of a detector, as torch writes that down."""
+    version, tree = json.loads(text)
+    names = json.loads(tree["children_spec"][1]["context"])
+    return {*names} <= {*_INPUTS} and [version, tree] == [1, _nest("tuple", [_nest("tuple", []), _named(names)])]
+
+
+def _gives_outputs(text: str) -> bool:
+    """Whether a program returns a dict of a detector's outputs, as torch writes that down."""
+    return json.loads(text) == [1, _named(OUTPUTS)]
+
+
+def _named(names: Sequence[str]) -> dict[str, Any]:
+    leaf: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
+    return _nest("dict", [leaf] * len(names), json.dumps(list(names)))
+
+
+def _nest(kind: str, children: list[Any], context: str = "null") -> dict[str, Any]:
+    return {"type": f"builtins.{kind}", "context": context, "children_spec": children}
+
+
+_STRINGS: Mapping[str, Callable[[str], object]] = {
+    "target": _OPERATORS.fullmatch,
+    "expr_str": _EXPRESSION.fullmatch,
+    "as_string": re.compile("ij|xy|floor|trunc|none|tanh|same|valid|constant|reflect|replicate").fullmatch,
+    "as_float": re.compile("-?Infinity|NaN").fullmatch,
+    "torch_version": re.compile(r"[\w.+]*").fullmatch,
+    "in_spec": _takes_inputs,
+    "out_spec": _gives_outputs,
 }
-"""What a string may be, by its key in the program; the rest are names."""
-_STRINGS["out_spec"] = _STRINGS["in_spec"]
+"""Whether a string may be, by its key in the program; the rest are names."""
 _NAME = re.compile(r"[\w.]*")
-_KEY = re.compile(r"[\w.*]*")
+_KEY = re.compile(r"[\w.]*(\*[\w.]+)*")
 
 
 def open_program(path: Path, precision: str | None = None) -> Engine:
@@ -59,24 +85,29 @@ def open_program(path: Path, precision: str | None = None) -> Engine:
 
     It computes on the processor, in the precision that it was exported with.
     """
-    if precision == "bf16":
-        raise ModelFileError(f"{path}: computes as it was exported; leave the precision out, or export with --half")
+    if precision is not None:
+        raise ModelFileError(f"{path}: computes as it was exported; leave the precision out, or export with --bf16")
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file; mend the path")
     try:
         members = _members(path)
         metadata = described(path, members.get(EXTRA, b"").decode())
         program = _loaded(_archive(_checked(path, members)))
+        names = list(program.graph_signature.user_inputs)
     except ModelFileError:
         raise
     except Exception as error:  # torch raises nearly anything
         raise ModelFileError(f"{path}: torch cannot use it ({first_line(error)}); export it again") from error
-    names, run = list(program.graph_signature.user_inputs), program.module()
+    run = program.module()
 
     def infer(arrays: Arrays) -> dict[str, np.ndarray]:
+        given = {name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in names}
         with torch.inference_mode():
-            found = run(*(torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in names))
-        return dict(zip(OUTPUTS, (one.numpy() for one in found), strict=True))
+            try:
+                found = run(**given)
+            except Exception as error:  # torch raises nearly anything
+                raise ModelFileError(f"{path}: torch cannot run it ({first_line(error)}); export it again") from error
+        return {name: found[name].numpy() for name in OUTPUTS}
 
     return Engine(path, metadata, set(names), infer)
 
@@ -127,7 +158,7 @@ def _refuse_odd(path: Path, tree: Any, key: str = "") -> None:
     elif isinstance(tree, list):
         for part in tree:
             _refuse_odd(path, part, key)
-    elif isinstance(tree, str) and not _STRINGS.get(key, _NAME).fullmatch(tree):
+    elif isinstance(tree, str) and not _STRINGS.get(key, _NAME.fullmatch)(tree):
         raise _foreign(path, tree)
 
 

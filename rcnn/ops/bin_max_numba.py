@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rcnn.compiled import compiled, together
-from rcnn.ops.levels import first_rows, shapes_of, table_of
+from rcnn.ops.levels import first_rows, refuse_outside, shapes_of, table_of
 
 
 def bin_max_numba(
@@ -17,6 +17,7 @@ def bin_max_numba(
 ) -> tuple[Float[Tensor, "B*P K C"], Int[Tensor, "B*P K C"]]:
     """`rcnn.ops.bin_max` for tensors on the CPU, with the bins before the channels."""
     dtype, shapes = pyramid[0].dtype, shapes_of(pyramid)
+    _refuse_outside(pyramid, levels, bins)
     table = table_of(pyramid)  # [B, cells, C]
     first, width = first_rows(shapes, levels)
     table = table.flatten(0, 1).to(torch.promote_types(dtype, torch.float32))  # Numba knows no half precision
@@ -26,6 +27,16 @@ def bin_max_numba(
     arrays, threads, kernel = [tensor.numpy() for tensor in tensors], torch.get_num_threads(), compiled(_maximum)
     together(lambda thread: kernel(*arrays, thread, threads), threads)
     return pooled.to(dtype), winners
+
+
+def _refuse_outside(
+    pyramid: Sequence[Float[Tensor, "B C _ _"]], levels: Int[Tensor, "B P"], bins: Int[Tensor, "B P K 4"]
+) -> None:
+    """Raise ValueError for a bin that is not within the map of its level."""
+    refuse_outside(pyramid, levels, bins)
+    shapes = torch.tensor([(height, height, width, width) for height, width in shapes_of(pyramid)])
+    if not ((bins >= 0) & (bins <= shapes[levels][:, :, None])).all():
+        raise ValueError("a bin is not within the map of its level")
 
 
 def scatter_numba(values: Float[Tensor, "R K C"], winners: Int[Tensor, "R K C"], rows: int) -> Float[Tensor, "rows C"]:

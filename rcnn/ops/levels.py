@@ -66,3 +66,18 @@ def level_geometry(
         first, stride = torch.where(here, row, first), torch.where(here, float(step), stride)
         row += height * width
     return h, w, first, stride
+
+
+def refuse_outside(pyramid: Sequence[Float[Tensor, "B C _ _"]], levels: Int[Tensor, "B P"], *rows: Tensor) -> None:
+    """Raise ValueError where the CPU's kernels, which check no index, would leave the pyramid.
+
+    `rows` are what else there is of each region. A program in a file may ask for anything.
+    """
+    batch = {(level.shape[0], level.shape[1]) for level in pyramid}
+    empty = any(height * width == 0 for height, width in shapes_of(pyramid))
+    if len(batch) > 1 or pyramid[0].shape[0] != len(levels) or empty:
+        raise ValueError("a pyramid's levels need cells, and as many pictures and channels as each other")
+    if any(row.shape[:2] != levels.shape for row in rows):
+        raise ValueError("boxes or bins are not those of the regions whose levels are given")
+    if levels.numel() and not 0 <= int(levels.min()) <= int(levels.max()) < len(pyramid):
+        raise ValueError("a region's level is not in the pyramid")

@@ -13,9 +13,13 @@ def nms_numba(
     boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, threshold: float, k: int
 ) -> tuple[Tensor, Tensor]:
     """`rcnn.ops.nms` for tensors on the CPU; same arguments, same answer as `nms_reference`."""
+    if boxes.shape != (*scores.shape, 4) or {groups.shape, valid.shape} != {scores.shape} or valid.dtype != torch.bool:
+        raise ValueError("boxes, scores, groups and validity are not those of the same boxes")
     counted = valid & scores.isfinite()
     ranked = torch.where(counted, scores, -torch.inf)
     groups = torch.where(counted, groups, 0)  # an empty place may hold any number
+    if groups.numel() and int(groups.min()) < 0:
+        raise ValueError("a group below 0")
     order = ranked.argsort(dim=1, descending=True, stable=True)
     counts = counted.sum(dim=1)
     group_count = int(groups.max()) + 1 if groups.numel() else 0

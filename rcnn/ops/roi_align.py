@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rcnn.ops.levels import Strides, first_rows, level_geometry, maps_of, shapes_of, table_of
+from rcnn.ops.levels import Strides, first_rows, level_geometry, maps_of, refuse_outside, shapes_of, table_of
 from rcnn.ops.roi_align_adaptive import roi_align_adaptive
 from rcnn.ops.roi_align_numba import Taps, roi_align_backward_numba, roi_align_numba
 
@@ -73,6 +73,8 @@ def _roi_align(
     aligned: bool,
 ) -> Tensor:
     shapes = shapes_of(pyramid)
+    if pyramid[0].device.type == "cpu":
+        refuse_outside(pyramid, levels, boxes)
     if _has_kernel(pyramid[0]):
         down, across = _taps(shapes, boxes, levels, strides, size, sampling, aligned)
         return roi_align_numba(pyramid, *_places(levels), *_flat(down, across, pyramid[0].dtype)).permute(0, 3, 1, 2)
