@@ -88,7 +88,11 @@ def model(program):
 @pytest.fixture
 def traced(monkeypatch, program, model):
     """Exports do not trace anew: what they would trace is here already."""
-    monkeypatch.setattr(exporting, "export_program", lambda graph, example, room: program)
+    monkeypatch.setattr(
+        exporting,
+        "export_program",
+        lambda graph, example, room: program if graph.with_stages else export_program(graph, example, room),
+    )
 
     def copied(program):
         copy = onnx.ModelProto()
@@ -210,9 +214,9 @@ def test_fewer_outputs_are_the_same_outputs(model, canvases):
         np.testing.assert_allclose(found["scores"], whole["scores"], atol=1e-5)
 
 
-@pytest.mark.parametrize(("format", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
+@pytest.mark.parametrize(("format", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml"), ("torch", ".pt2")])
 def test_an_exported_file_is_a_run_that_finds_the_same(traced, lively, detector, tmp_path, format, suffix):
-    pytest.importorskip("openvino" if format == "openvino" else "onnxruntime")
+    pytest.importorskip({"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}[format])
     pictures = [shape_sample(name, (90, 120)).picture for name in ("a", "b", "c")]
     done = export(lively, tmp_path / f"model{suffix}", Plan(format=format))
     assert set(done.seconds) == {"original", "exported"}
@@ -222,9 +226,8 @@ def test_an_exported_file_is_a_run_that_finds_the_same(traced, lively, detector,
     for ours, theirs in zip(exported.predict(pictures, batch=3), detector.predict(pictures), strict=True):
         assert len(theirs) > 20
         matched(ours, theirs, 0.8, 2, 0.03)  # bytes are rounded, so near ties fall otherwise
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == (
-        [".bin", ".xml"] if format == "openvino" else [".onnx"]
-    )
+    files = [".bin", ".xml"] if format == "openvino" else [suffix]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == files
 
 
 def test_what_a_file_says_of_itself(traced, lively, tmp_path):
@@ -260,6 +263,8 @@ def test_the_command_tells_stages_and_speed(traced, lively, tmp_path, capsys, qu
         (["--half", "--bf16"], "--half, --bf16 and --int8: give one of them"),
         (["--bf16"], "bf16: ONNX Runtime has no convolution in bf16"),
         (["--format", "torch", "--half"], "--format torch: has no fp16"),
+        (["--split", "test"], "--split test: is for --eval DATA"),
+        (["--format", "torch", "--bf16"], "--format torch: has no bf16"),
         (["--eval", "data"], "--eval DATA: says what 8 bits cost; pass --int8 DATA too"),
         (["--with-resize", "--batch", "4"], "--with-resize: takes one picture at a time"),
         (["--with-resize", "--input", "normalised"], "--with-resize: takes a picture of bytes"),

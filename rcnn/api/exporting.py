@@ -177,10 +177,7 @@ class _Work:
         places = [place % TOGETHER for place in range(batch or 2)]
         example = {name: array[places] for name, array in self.canvases[0].items()}
         step = 1 if self.whole.detector.preprocess.bucket == "exact" else 32
-        with torch.autocast(
-            "cpu", torch.bfloat16, enabled=self.plan.precision == "bf16" and self.plan.format == "torch"
-        ):
-            return export_program(graph, as_tensors(example), Room(batch, step))
+        return export_program(graph, as_tensors(example), Room(batch, step))
 
     def _graph(self, with_stages: bool) -> Graph:
         detector, normalised = self.whole.detector, self.plan.kind != "uint8"

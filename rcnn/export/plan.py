@@ -44,14 +44,16 @@ def refuse(
         raise ConfigError(f"--out {path}: files of --format {plan.format} end in {suffix}; give such a name")
     if not path.parent.is_dir():
         raise ConfigError(f"--out {path}: there is no folder {path.parent}; make it, or give another name")
+    if path.is_dir():
+        raise ConfigError(f"--out {path}: a folder; give another name")
     for file in (path, path.with_suffix(".bin")) if plan.format == "openvino" else (path,):
         if file.exists() and not overwrite:
             raise ConfigError(f"--out {path}: {file} exists; pass --overwrite to replace it")
     needed = (*packages, "nncf") if plan.precision == "int8" and plan.format == "openvino" else packages
     if missing := [name for name in needed if find_spec(name) is None]:
         raise ConfigError(f"--format {plan.format}: needs {', '.join(missing)}; pip install 'rcnn[export]'")
-    if plan.format == "torch" and plan.precision in ("fp16", "int8"):
-        raise ConfigError(f"--format torch: has no {plan.precision}; leave it out, pass --bf16, or --format openvino")
+    if plan.format == "torch" and plan.precision != "fp32":
+        raise ConfigError(f"--format torch: has no {plan.precision}; leave it out, or pass --format openvino")
     if plan.format == "onnx" and plan.precision == "bf16":
         from rcnn.export.half_onnx import refuse_bf16
 

@@ -86,7 +86,7 @@ def open_program(path: Path, precision: str | None = None) -> Engine:
     It computes on the processor, in the precision that it was exported with.
     """
     if precision is not None:
-        raise ModelFileError(f"{path}: computes as it was exported; leave the precision out, or export with --bf16")
+        raise ModelFileError(f"{path}: computes as it was exported; leave the precision out")
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file; mend the path")
     try:

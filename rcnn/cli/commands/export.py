@@ -14,6 +14,9 @@ from rcnn.export.sensitivity import BOUND
 from rcnn.paths import refuse_missing_data
 from rcnn.presets.sources import refuse_exported, refuse_unreadable
 
+SPLIT = "val"
+Model = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, torchvision:NAME or detectron2:NAME.")]
+Replace = Annotated[bool, typer.Option("--overwrite", help="Replace a file of the same name.")]
 Form = Annotated[FormatName, typer.Option("--format", help="onnx, openvino, or torch (a .pt2 program).")]
 File = Annotated[
     Path | None, typer.Option(help="The file to write; model.onnx, .xml or .pt2 beside RUN's unless given.")
@@ -24,7 +27,7 @@ Input = Annotated[
 ]
 Resize = Annotated[bool, typer.Option("--with-resize", help="Take one picture of any size, and resize it inside.")]
 Half = Annotated[bool, typer.Option("--half", help="Weights of 16 bits (fp16): half the size.")]
-Bf16 = Annotated[bool, typer.Option("--bf16", help="Compute in bf16: OpenVINO where the processor can, and torch.")]
+Bf16 = Annotated[bool, typer.Option("--bf16", help="Compute in bf16 where the processor can: OpenVINO.")]
 Int8 = Annotated[
     Path | None, typer.Option("--int8", metavar="DATA", help="8 bits, calibrated on the training split of DATA.")
 ]
@@ -44,7 +47,7 @@ Most = Annotated[int | None, typer.Option(min=1, help="Most detections of a pict
 
 
 def export(
-    run: o.RunArgument,
+    run: Model,
     format: Form = "onnx",
     out: File = None,
     batch: Batch = "dynamic",
@@ -54,14 +57,14 @@ def export(
     bf16: Bf16 = False,
     int8: Int8 = None,
     evaluation: Evaluation = None,
-    split: Split = "val",
+    split: Split = SPLIT,
     points: Points = BOUND,
     pictures: Pictures = None,
     score: Score = None,
     nms: Overlap = None,
     detections: Most = None,
     weights: o.OthersWeights = None,
-    overwrite: o.Overwrite = False,
+    overwrite: Replace = False,
 ) -> None:
     """Write a detector as a file for ONNX Runtime, OpenVINO or torch, NMS inside, outputs of fixed size.
 
@@ -72,6 +75,8 @@ def export(
     plan = Plan(format, kind, _batch(batch), precision, score, nms, detections)
     path, files = out or _beside(run, SUFFIXES[format]), find_pictures(pictures or ())
     refuse(plan, path, int8, evaluation, overwrite)
+    if evaluation is None and split != SPLIT:
+        raise ConfigError(f"--split {split}: is for --eval DATA, the pictures that say what 8 bits cost; pass both")
     refuse_missing(run, int8, evaluation)
     from rcnn.api import exporting
     from rcnn.cli.export import show, tell
