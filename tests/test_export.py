@@ -13,24 +13,25 @@ import rcnn
 from rcnn import build
 from rcnn.agreement import matched
 from rcnn.api import exporting
-from rcnn.api.export_data import Seen
+from rcnn.api.export_data import ExportInputs
 from rcnn.api.exporting import Plan, export
 from rcnn.cli import main
 from rcnn.data.preprocess import Preprocess
-from rcnn.errors import ConfigError, DisagreementError
+from rcnn.errors import ConfigError, DataError, DisagreementError
 from rcnn.export import onnx as to_onnx_module
 from rcnn.export.canvases import arrays_of, in_bytes
 from rcnn.export.contract import TOLERANCES, Case, cases_of, hold, hold_file
 from rcnn.export.engines import as_tensors, run_onnx, run_openvino, run_program
-from rcnn.export.graph import DETECTIONS, Graph
+from rcnn.export.graph import Graph
 from rcnn.export.onnx import to_onnx, with_outputs
 from rcnn.export.openvino import only_outputs, to_openvino
 from rcnn.export.pictures import made_up
-from rcnn.export.program import Room, export_program
+from rcnn.export.program import DynamicShapes, export_program
 from rcnn.export.resizing import front
 from rcnn.presets.overrides import override
 from rcnn.runs import RunFolder
 from rcnn.runs.tensors import write_tensors
+from rcnn.runtime import OUTPUTS
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -72,12 +73,12 @@ def graph(detector):
 
 @pytest.fixture(scope="module")
 def canvases(detector):
-    return Seen(detector, "uint8").canvases(())
+    return ExportInputs(detector, "uint8").canvases(())
 
 
 @pytest.fixture(scope="module")
 def program(graph, canvases) -> ExportedProgram:
-    return export_program(graph, as_tensors({name: array[:2] for name, array in canvases[0].items()}), Room())
+    return export_program(graph, as_tensors({name: array[:2] for name, array in canvases[0].items()}), DynamicShapes())
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +173,7 @@ def test_a_picture_of_no_extent_alone_gives_outputs_of_full_size(model, canvases
     found = run_onnx(with_outputs(model))(alone)
     assert found["count"].tolist() == [0]
     assert found["boxes"].shape == (1, 60, 4)  # 30 regions of 2 classes
-    assert not any(found[name].any() for name in DETECTIONS)
+    assert not any(found[name].any() for name in OUTPUTS)
 
 
 def test_a_graph_that_computes_something_else_is_told_by_its_first_stage(graph, canvases, program):
@@ -210,7 +211,7 @@ def test_fewer_outputs_are_the_same_outputs(model, canvases):
     whole = run_onnx(model)(canvases[0])
     for run in (run_onnx(with_outputs(model)), run_openvino(only_outputs(to_openvino(model)))):
         found = run(canvases[0])
-        assert list(found) == list(DETECTIONS)
+        assert list(found) == list(OUTPUTS)
         np.testing.assert_allclose(found["scores"], whole["scores"], atol=1e-5)
 
 
@@ -228,6 +229,16 @@ def test_an_exported_file_is_a_run_that_finds_the_same(traced, lively, detector,
         matched(ours, theirs, 0.8, 2, 0.03)  # bytes are rounded, so near ties fall otherwise
     files = [".bin", ".xml"] if format == "openvino" else [suffix]
     assert sorted(path.suffix for path in tmp_path.iterdir()) == files
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_file_of_a_fixed_batch_takes_any_number_of_pictures(traced, lively, detector, tmp_path, batch):
+    pytest.importorskip("onnxruntime")
+    done = export(lively, tmp_path / "model.onnx", Plan(batch=batch))
+    assert [case.split(" of ")[0] for case in done.cases] == [str(batch)] * 4
+    pictures = [shape_sample(name, (90, 120)).picture for name in ("a", "b", "c")]
+    for ours, theirs in zip(rcnn.load(done.path).predict(pictures, batch=3), detector.predict(pictures), strict=True):
+        matched(ours, theirs, 0.8, 2, 0.03)
 
 
 def test_what_a_file_says_of_itself(traced, lively, tmp_path):
@@ -312,6 +323,15 @@ def test_a_graph_sees_the_bytes_of_a_canvas_as_the_network_does(graph, detector)
     seen = graph._seen(*(torch.from_numpy(arrays[name]) for name in ("images", "sizes")))
     wanted = detector.batch_of(picture).images
     assert (seen - wanted).abs().max() < 0.51 / 255 / min(detector.preprocess.std)
+
+
+def test_data_for_8_bits_is_looked_at_before_anything_is_traced(lively, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "export_program", lambda *_: pytest.fail("traced"))
+    (tmp_path / "pictures").mkdir()
+    for given in ({"calibration": tmp_path / "pictures"}, {"calibration": tmp_path / "none"}):
+        with pytest.raises(DataError):
+            export(lively, tmp_path / "model.onnx", Plan(precision="int8"), **given)
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
 def test_limits_given_at_export_are_the_graphs(lively):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rcnn.api.saving import Whole, read_whole, write_run
+from rcnn.api.saving import LoadedModel, read_whole, write_run
 from rcnn.compression.svd import LowRankLinear, parameters, truncate_head
 from rcnn.errors import ConfigError
 from rcnn.heads.box_head import BoxHead
@@ -64,7 +64,7 @@ def compress(
     ]
 
 
-def load_run(run: Path | str, device: str, weights: Path | str | None = None) -> Whole:
+def load_run(run: Path | str, device: str, weights: Path | str | None = None) -> LoadedModel:
     """The best detector of a run, or that of `LIBRARY:NAME` with its `weights` in a file."""
     refuse_no_folder(str(run))
     return read_whole(run, choose_device(device), weights)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from rcnn.export.pictures import made_up
 from rcnn.inference.exported import ExportedNetwork, load_exported
 from rcnn.inference.predictor import Detector
 from rcnn.runs import RunFolder
-from rcnn.sample import DataSet, Picture, Pixels
+from rcnn.sample import DataSet, Picture, Pixels, Sample
 
 if TYPE_CHECKING:
     from rcnn.export.formats import EngineFormat
@@ -33,7 +33,7 @@ TOGETHER = 4
 
 
 @dataclass(frozen=True)
-class Seen:
+class ExportInputs:
     """Pictures as a file of some kind takes them; what the detector takes for a file of kind `picture`."""
 
     detector: Detector
@@ -76,12 +76,15 @@ class Seen:
         wide = (min(preprocess.short, preprocess.long * 3 // 4), min(preprocess.long, preprocess.short * 4 // 3))
         return [picture for size in (wide, wide[::-1]) for picture in made_up(TOGETHER, size, preprocess.channels)]
 
-    def feeds(self, calibration: Path | str, batch: int | None) -> Iterator[Arrays]:
-        """Training pictures of a data set, each as a batch of its own (`batch` times, where the file takes so many)."""
-        dataset = self.data(calibration)
-        samples = split(dataset, "train", "--int8 DATA with a split train")
-        for place in np.unique(np.linspace(0, len(samples) - 1, CALIBRATION).astype(int)):
-            arrays = self.given(samples[place].picture)
+    def calibration(self, where: Path | str) -> list[Sample]:
+        """Evenly chosen samples of a data set's training split; raises an error where there are none."""
+        samples = split(self.data(where), "train", "--int8 DATA with a split train")
+        return [samples[place] for place in np.unique(np.linspace(0, len(samples) - 1, CALIBRATION).astype(int))]
+
+    def feeds(self, samples: Iterable[Sample], batch: int | None) -> Iterator[Arrays]:
+        """Their pictures, each as a batch of its own (`batch` times, where the file takes so many)."""
+        for sample in samples:
+            arrays = self.given(sample.picture)
             yield arrays if batch in (None, 1) else {name: array.repeat(batch, 0) for name, array in arrays.items()}
 
     def data(self, where: Path | str) -> DataSet:
@@ -101,7 +104,7 @@ class Seen:
         return preprocess.canvas(preprocess.resized((pixels.shape[0], pixels.shape[1])))
 
 
-def original_cases(seen: Seen, pictures: Sequence[Picture]) -> tuple[list[Arrays], list[Arrays]]:
+def original_cases(seen: ExportInputs, pictures: Sequence[Picture]) -> tuple[list[Arrays], list[Arrays]]:
     """Pictures one by one, as the original takes them and as a file that resizes takes them; the last one is black."""
     chosen = seen.chosen(pictures)
     chosen = [*chosen[:1], *chosen[-1:], np.zeros_like(chosen[0])]
@@ -113,14 +116,14 @@ class Scorer:
 
     def __init__(
         self,
-        seen: Seen,
+        inputs: ExportInputs,
         form: "EngineFormat",
         metadata: "Metadata",
         evaluation: Path | str,
         name: str,
         tell: Callable[[str], object],
     ) -> None:
-        self.samples = evaluation_samples(seen.detector, seen.data(evaluation), name, seen.run)
+        self.samples = evaluation_samples(inputs.detector, inputs.data(evaluation), name, inputs.run)
         self.form, self.metadata, self.tell, self.scored = form, metadata, tell, 0
 
     def __call__(self, model: Any) -> float:

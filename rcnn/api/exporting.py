@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rcnn.api.export_data import TOGETHER, Scorer, Seen, opened, original_cases
-from rcnn.api.saving import Whole, read_whole
+from rcnn.api.export_data import TOGETHER, ExportInputs, Scorer, opened, original_cases
+from rcnn.api.export_metadata import described
+from rcnn.api.saving import LoadedModel, read_whole
 from rcnn.errors import ConfigError
 from rcnn.export.contract import (
     TIED,
@@ -27,16 +28,17 @@ from rcnn.export.engines import as_tensors, run_program, seconds_each
 from rcnn.export.graph import Graph, with_limits
 from rcnn.export.metadata import put_onnx_metadata
 from rcnn.export.plan import DEFAULT, Plan, refuse
-from rcnn.export.program import Room, export_program
+from rcnn.export.program import DynamicShapes, export_program
 from rcnn.export.sensitivity import BOUND, Kept, keep_sensitive
 from rcnn.heads.roi import RoIMaxPool
 from rcnn.heads.spp import SPPPool
 from rcnn.methods import RCNN
-from rcnn.runtime import FORMAT_VERSION
 
 if TYPE_CHECKING:
     from onnx import ModelProto
     from torch.export import ExportedProgram
+
+    from rcnn.export.formats import EngineFormat
 
 
 @dataclass(frozen=True)
@@ -75,28 +77,28 @@ def export(
     """
     path = Path(out)
     refuse(plan, path, calibration, evaluation, overwrite)
-    whole = read_whole(run, torch.device("cpu"), weights)
-    whole = replace(whole, detector=whole.detector.settled())
-    with_limits(whole.detector.model, plan.score, plan.nms, plan.detections)  # type: ignore[arg-type]
+    loaded = read_whole(run, torch.device("cpu"), weights)
+    loaded = replace(loaded, detector=loaded.detector.settled())
+    with_limits(loaded.detector.model, plan.score, plan.nms, plan.detections)  # type: ignore[arg-type]
     folder = Path(run) if Path(run).is_dir() else None
-    work = _Work(whole, plan, Seen(whole.detector, plan.kind, folder), pictures, tell)
+    work = _Export(loaded, plan, ExportInputs(loaded.detector, plan.kind, folder), pictures, tell)
     if plan.format == "torch":
         return work.as_program(path)
     return work.as_model(path, calibration, evaluation, evaluation_split, points)
 
 
 @dataclass
-class _Work:
+class _Export:
     """A detector on its way to a file."""
 
-    whole: Whole
+    loaded: LoadedModel
     plan: Plan
-    seen: Seen
+    inputs: ExportInputs
     pictures: Sequence[Path]
     tell: Callable[[str], object]
 
     def __post_init__(self) -> None:
-        detector = self.whole.detector
+        detector = self.loaded.detector
         if isinstance(detector.model, RCNN):
             raise ConfigError(
                 "R-CNN: sends thousands of crops through its network, some at a time, which no graph of fixed shape "
@@ -104,8 +106,9 @@ class _Work:
             )
         if detector.proposer is not None and self.plan.kind == "picture":
             raise ConfigError("--with-resize: this method needs regions from outside, in pixels of the canvas")
-        self.canvases = self.seen.canvases(self.pictures)
+        self.canvases = self.inputs.canvases(self.pictures)
         self.graph = self._graph(with_stages=True)
+        self.metadata = described(self.loaded, self.plan)
 
     def as_program(self, path: Path) -> Exported:
         """A program of torch.export."""
@@ -114,7 +117,7 @@ class _Work:
         cases = cases_of(self.canvases, self.plan.batch)
         nearness = self._held(run_program(self._program(self.graph)), cases)
         program = self._program(self._graph(with_stages=False))
-        seconds = self._placed(path, cases, lambda place: write_program(program, place, self._metadata()))
+        seconds = self._placed(path, cases, lambda place: write_program(program, place, self.metadata))
         return Exported(path, nearness, _names(cases), seconds)
 
     def as_model(
@@ -123,24 +126,41 @@ class _Work:
         """A file for an engine, by way of ONNX."""
         from rcnn.export.formats import ENGINE_FORMATS
 
-        form, metadata = ENGINE_FORMATS[self.plan.format], self._metadata()
+        form = ENGINE_FORMATS[self.plan.format]
+        quantised = self._quantised(form, calibration, evaluation, split, points) if calibration else None
         onnx, kept = self._onnx(), None
-        if calibration is None:
-            made = (form.half if self.plan.precision == "fp16" else form.convert)(onnx)
+        if quantised:
+            made, kept = quantised(onnx)
         else:
-            self.tell("calibrating 8 bits")
-            quantiser = form.quantiser(onnx, self.seen.feeds(calibration, self.plan.batch))
-            made = quantiser.quantised()
-            if evaluation is not None:
-                scorer = Scorer(self.seen, form, metadata, evaluation, split, self.tell)
-                full = scorer(form.convert(onnx))
-                kept = keep_sensitive(quantiser.parts, quantiser.quantised, scorer, full, points)
-                made = kept.model
+            made = (form.half if self.plan.precision == "fp16" else form.convert)(onnx)
         cases = self._cases()
         nearness = self._held(form.run(made, self.plan.precision), cases)
         finished, half = form.finished(made), self.plan.precision in ("fp16", "bf16")
-        seconds = self._placed(path, cases, lambda place: form.write(finished, place, metadata, half))
+        seconds = self._placed(path, cases, lambda place: form.write(finished, place, self.metadata, half))
         return Exported(path, nearness, _names(cases), seconds, kept)
+
+    def _quantised(
+        self,
+        form: "EngineFormat",
+        calibration: Path | str,
+        evaluation: Path | str | None,
+        split: str,
+        points: float,
+    ) -> Callable[["ModelProto"], tuple[Any, Kept[Any] | None]]:
+        """What puts a model into 8 bits; its data is read at once, so that what is wrong there is told first."""
+        samples = self.inputs.calibration(calibration)
+        scorer = Scorer(self.inputs, form, self.metadata, evaluation, split, self.tell) if evaluation else None
+
+        def quantise(onnx: "ModelProto") -> tuple[Any, Kept[Any] | None]:
+            self.tell(f"calibrating 8 bits on {len(samples)} pictures")
+            quantiser = form.quantiser(onnx, self.inputs.feeds(samples, self.plan.batch))
+            if not scorer:
+                return quantiser.quantised(), None
+            full = scorer(form.convert(onnx))
+            kept = keep_sensitive(quantiser.parts, quantiser.quantised, scorer, full, points)
+            return kept.model, kept
+
+        return quantise
 
     def _placed(self, path: Path, cases: Sequence[Case], write: Callable[[Path], None]) -> dict[str, float]:
         """Write a file under another name, let it answer as its users will, and only then give it its own."""
@@ -158,7 +178,7 @@ class _Work:
     def _cases(self) -> list[Case]:
         if self.plan.kind != "picture":
             return cases_of(self.canvases, self.plan.batch)
-        own, given = original_cases(self.seen, self.pictures)
+        own, given = original_cases(self.inputs, self.pictures)
         return single_cases(own, given)
 
     def _onnx(self) -> "ModelProto":
@@ -167,20 +187,20 @@ class _Work:
 
         model = to_onnx(self._program(self.graph))
         if self.plan.kind == "picture":
-            model = with_resize(model, self.whole.detector.preprocess)
-        put_onnx_metadata(model, self._metadata())
+            model = with_resize(model, self.loaded.detector.preprocess)
+        put_onnx_metadata(model, self.metadata)
         return model
 
     def _program(self, graph: Graph) -> "ExportedProgram":
-        self.tell("tracing the network for any batch and canvas")
         batch = 1 if self.plan.kind == "picture" else self.plan.batch
+        self.tell(f"tracing the network for {'any number of' if batch is None else batch} pictures on any canvas")
         places = [place % TOGETHER for place in range(batch or 2)]
         example = {name: array[places] for name, array in self.canvases[0].items()}
-        step = 1 if self.whole.detector.preprocess.bucket == "exact" else 32
-        return export_program(graph, as_tensors(example), Room(batch, step))
+        step = 1 if self.loaded.detector.preprocess.bucket == "exact" else 32
+        return export_program(graph, as_tensors(example), DynamicShapes(batch, step))
 
     def _graph(self, with_stages: bool) -> Graph:
-        detector, normalised = self.whole.detector, self.plan.kind != "uint8"
+        detector, normalised = self.loaded.detector, self.plan.kind != "uint8"
         most = -(-detector.proposer.most // 8) * 8 if detector.proposer else None  # as batches are filled up
         return Graph(detector.model, detector.preprocess, normalised, with_stages, most).eval()  # type: ignore[arg-type]
 
@@ -200,42 +220,14 @@ class _Work:
     def _seconds(self, run: Run, cases: Sequence[Case]) -> dict[str, float]:
         """A picture in both, each as it is used, alone where the graph takes one alone."""
         case = min(cases, key=lambda case: len(case.own["sizes"]))
-        batch, pictures = self.graph.batch(**as_tensors(case.own)), len(case.own["sizes"])
+        batch, pictures = self.graph.batch(as_tensors(case.own)), len(case.own["sizes"])
         batch = replace(batch, images=batch.images.contiguous(memory_format=torch.channels_last))
-        detector = self.whole.detector
-        times = seconds_each({"original": lambda: detector.detect(batch), "exported": lambda: run(case.given)})
+        detector = self.loaded.detector
+        original: Callable[[], object] = lambda: detector.detect(batch)  # noqa: E731
+        if self.plan.kind == "picture":  # which is resized within that time
+            original = lambda: list(detector.predict(case.given["images"]))  # noqa: E731
+        times = seconds_each({"original": original, "exported": lambda: run(case.given)})
         return {name: seconds / pictures for name, seconds in times.items()}
-
-    def _metadata(self) -> dict[str, Any]:
-        """What the file says of itself; `rcnn.runtime` reads it."""
-        detector, plan = self.whole.detector, self.plan
-        seen, model = detector.preprocess, detector.model
-        proposer = detector.proposer
-        return {
-            "format_version": FORMAT_VERSION,
-            "method": self.whole.config.model.method,
-            "class_names": list(detector.class_names),
-            "category_ids": detector.category_ids,
-            "thresholds": detector.thresholds,
-            "input": {
-                "kind": plan.kind,
-                "short": seen.short,
-                "long": seen.long,
-                "bucket": seen.bucket,
-                "resize": seen.resize,
-                "channels": seen.channels,
-                "mean": list(seen.mean),
-                "std": list(seen.std),
-                "range": seen.limits,
-                "max_pixels": detector.max_pixels,
-            },
-            "batch": 1 if plan.kind == "picture" else plan.batch,
-            "detections": model.postprocess.detections,  # type: ignore[union-attr]
-            "score": model.postprocess.score,  # type: ignore[union-attr]
-            "proposals": {"mode": proposer.mode, "most": proposer.most} if proposer else None,
-            "precision": plan.precision,
-            "config": self.whole.config.model_dump(mode="json"),
-        }
 
 
 def _names(cases: Sequence[Case]) -> tuple[str, ...]:

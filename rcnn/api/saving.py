@@ -19,7 +19,7 @@ from rcnn.runs.tensors import write_tensors
 
 
 @dataclass(frozen=True)
-class Whole:
+class LoadedModel:
     """A detector with the parameters that it was trained with, and what belongs to it."""
 
     detector: Detector
@@ -29,12 +29,12 @@ class Whole:
     splits: str | None = None
     """Which pictures were in which split, as the run has it; None where nobody knows."""
 
-    def without_thresholds(self) -> "Whole":
+    def without_thresholds(self) -> "LoadedModel":
         """The same without stored thresholds: they hold for the scores of one network, not for those of another."""
         return replace(self, about={name: value for name, value in self.about.items() if name != "thresholds"})
 
 
-def read_whole(source: Path | str, where: torch.device, weights: Path | str | None = None) -> Whole:
+def read_whole(source: Path | str, where: torch.device, weights: Path | str | None = None) -> LoadedModel:
     """What is to be had of a run, of one of its files, or of `LIBRARY:NAME` with its `weights` in a file.
 
     Raises WeightsError for what cannot be read, ConfigError for `weights` beside a run.
@@ -42,16 +42,16 @@ def read_whole(source: Path | str, where: torch.device, weights: Path | str | No
     detector = as_trained(source, where, weights=weights)
     if is_of_others(source):
         about = {"class_names": list(detector.class_names), "category_ids": detector.category_ids}
-        return Whole(detector, source_config(source), about | {"source": str(source)})
+        return LoadedModel(detector, source_config(source), about | {"source": str(source)})
     folder = RunFolder(Path(source))
     file = folder.best if folder.path.is_dir() else folder.path
     metadata = read_metadata(file)
     about = {name: value for name, value in metadata.items() if name not in ("format_version", "config")}
     splits = folder.splits.read_text("utf-8") if folder.splits.is_file() else None
-    return Whole(detector, config_of(metadata, file), about, splits)
+    return LoadedModel(detector, config_of(metadata, file), about, splits)
 
 
-def write_run(whole: Whole, out: Path | str, overwrite: bool = False) -> RunFolder:
+def write_run(whole: LoadedModel, out: Path | str, overwrite: bool = False) -> RunFolder:
     """Write the folder of a run that holds the detector: it loads, evaluates, predicts and is begun from as any other.
 
     Raises ConfigError for a folder that exists, unless it may be overwritten.
@@ -66,7 +66,7 @@ def write_run(whole: Whole, out: Path | str, overwrite: bool = False) -> RunFold
     return folder
 
 
-def save(source: str, out: Path | str, weights: Path | str | None = None, overwrite: bool = False) -> Whole:
+def save(source: str, out: Path | str, weights: Path | str | None = None, overwrite: bool = False) -> LoadedModel:
     """Make a run of another library's model: `save("detectron2:NAME", "runs/theirs", "model_final.pkl")`.
 
     Raises ConfigError for a source that is a run already, and for a folder that exists; WeightsError for weights that

@@ -21,7 +21,7 @@ from rcnn.export.int8_openvino import OpenVINOInt8
 from rcnn.export.metadata import put_onnx_metadata
 from rcnn.export.onnx import to_onnx, with_outputs
 from rcnn.export.openvino import to_openvino
-from rcnn.export.program import Room, export_program
+from rcnn.export.program import DynamicShapes, export_program
 from rcnn.inference.predictor import Detector
 from rcnn.structures import Detections
 
@@ -94,7 +94,7 @@ def exported(detector: Detector, pictures: Sequence[Picture]) -> list[File]:
 def _onnx(detector: Detector, feed: Arrays) -> Any:
     graph = Graph(detector.model, detector.preprocess).eval()  # type: ignore[arg-type]
     two = {name: np.concatenate((array, array)) for name, array in feed.items()}
-    model = with_outputs(to_onnx(export_program(graph, as_tensors(two), Room())))
+    model = with_outputs(to_onnx(export_program(graph, as_tensors(two), DynamicShapes())))
     put_onnx_metadata(model, {"precision": "fp32"})
     return model
 

@@ -6,6 +6,7 @@ PARTS: Mapping[str, str] = {
     "ops": "Suppression, matching, RoIAlign, RoI pooling, spatial pyramid pooling; forward and backward.",
     "load": "From files to a batch: decoding, resizing, normalising, padding.",
     "predict": "Torchvision's detectors with the same weights, from decoded pictures on.",
+    "engines": "The same detectors as exported files: ONNX Runtime and OpenVINO, in fp32 and in 8 bits.",
     "train": "Training steps of torchvision's detectors with the same weights, pictures and mini-batches.",
     "wait": "A training step of every preset beside what prepares its pictures.",
     "family": "R-CNN, SPPnet and Fast R-CNN on VGG16, beside the rate of its convolutions.",

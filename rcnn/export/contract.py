@@ -16,7 +16,8 @@ from torch import Tensor
 from rcnn.agreement import matched, near
 from rcnn.errors import DisagreementError, first_line
 from rcnn.export.canvases import Arrays
-from rcnn.export.graph import DETECTIONS, Graph
+from rcnn.export.graph import Graph
+from rcnn.runtime import OUTPUTS
 from rcnn.structures import Detections
 
 Run = Callable[[Arrays], Arrays]
@@ -134,7 +135,7 @@ def hold_file(graph: Graph, run: Run, cases: Sequence[Case], tolerance: Toleranc
 def _answers(graph: Graph, run: Run, case: Case) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What the original and the exported graph give; raises DisagreementError where the latter gives nothing."""
     tensors = {name: torch.from_numpy(array) for name, array in case.own.items()}
-    own, alone = graph(**tensors), graph.model(graph.batch(**tensors))
+    own, alone = graph(**tensors), graph.model(graph.batch(tensors))
     assert torch.equal(own["boxes"], alone.boxes)  # the stages are those of the method's own forward pass
     assert torch.equal(own["scores"], alone.scores)
     try:
@@ -166,7 +167,7 @@ def _compare(graph: Graph, run: Run, case: Case, tolerance: Tolerance) -> Nearne
 
 
 def _same_shapes(own: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    for name in DETECTIONS:
+    for name in OUTPUTS:
         if own[name].shape != other[name].shape:
             raise AssertionError(f"{name} is {tuple(other[name].shape)}, not {tuple(own[name].shape)}")
         if not bool(other[name].isfinite().all()):

@@ -1,6 +1,6 @@
 """What an exported file computes: a method between plain arrays, its preprocessing's arithmetic included."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rcnn.data.preprocess import Preprocess
-from rcnn.methods import RCNN, FasterRCNN, Method
+from rcnn.methods import FasterRCNN, Method
+from rcnn.methods.stages import scored
+from rcnn.runtime import OUTPUTS
 from rcnn.structures import Batch, PaddedDetections, Proposals
 
-DETECTIONS = ("boxes", "scores", "labels", "count")
-"""The outputs of an exported file, in this order."""
 ALL_CHANNELS = 255.0
 
 
 @dataclass(frozen=True)
-class Stages:
+class Pass:
     """What a forward pass computes on its way, for comparison of two that shall be the same."""
 
     features: Sequence[Float[Tensor, "B C _ _"]]
@@ -35,7 +35,7 @@ class Stages:
         values = (found.boxes, found.scores, found.labels, found.valid.sum(dim=1))
         levels = {f"features.{number}": level for number, level in enumerate(self.features)}
         regions = {"regions": self.proposals.boxes, "regions_valid": self.proposals.valid, "pooled": self.pooled}
-        return dict(zip(DETECTIONS, values, strict=True)) | levels | regions
+        return dict(zip(OUTPUTS, values, strict=True)) | levels | regions
 
 
 class Graph(nn.Module):
@@ -78,24 +78,17 @@ class Graph(nn.Module):
         proposals_valid: Bool[Tensor, "B P"] | None = None,
     ) -> dict[str, Tensor]:
         """The detections by name, and with `with_stages` what led to them."""
-        batch = self.batch(images, sizes, original_sizes, proposals, proposals_valid)
+        given = {} if proposals is None else {"proposals": proposals, "proposals_valid": proposals_valid}
+        batch = self.batch({"images": images, "sizes": sizes, "original_sizes": original_sizes} | given)
         found = passed(self.model, batch).named()
-        return found if self.with_stages else {name: found[name] for name in DETECTIONS}
+        return found if self.with_stages else {name: found[name] for name in OUTPUTS}
 
-    def batch(
-        self,
-        images: Shaped[Tensor, "B ..."],
-        sizes: Int[Tensor, "B 2"],
-        original_sizes: Int[Tensor, "B 2"],
-        proposals: Float[Tensor, "B P 4"] | None = None,
-        proposals_valid: Bool[Tensor, "B P"] | None = None,
-    ) -> Batch:
-        """The arrays as the method takes them."""
+    def batch(self, inputs: Mapping[str, Any]) -> Batch:
+        """The graph's inputs, by their names, as the method takes them."""
+        images, sizes = inputs["images"], inputs["sizes"]
         shown = images if self.normalised else self._seen(images, sizes)
-        given = None
-        if proposals is not None and proposals_valid is not None:
-            given = self._filled(proposals, proposals_valid)
-        return Batch(shown, sizes, original_sizes, shown.new_ones(shown.shape[0]), given)
+        given = self._filled(inputs["proposals"], inputs["proposals_valid"]) if "proposals" in inputs else None
+        return Batch(shown, sizes, inputs["original_sizes"], shown.new_ones(shown.shape[0]), given)
 
     def _seen(self, images: Shaped[Tensor, "B H W C"], sizes: Int[Tensor, "B 2"]) -> Float[Tensor, "B C H W"]:
         """The network's numbers, zero beyond each picture."""
@@ -112,17 +105,12 @@ class Graph(nn.Module):
         return Proposals(F.pad(boxes, (0, 0, 0, room)), valid.to(boxes.dtype), valid)
 
 
-def passed(model: Method, batch: Batch) -> Stages:
+def passed(model: Method, batch: Batch) -> Pass:
     """A forward pass by the method's own parts, with what it computes on its way."""
     features = model.features(batch.images)
     proposals = model.rpn(features, batch, model.limits) if isinstance(model, FasterRCNN) else batch.regions
-    if isinstance(model, RCNN):
-        pooled = batch.images[:0]
-        scores, deltas = model.predict(features, proposals.boxes)
-    else:
-        pooled = model.describe(features, proposals.boxes)
-        scores, deltas = model.head.predict(pooled)
-    return Stages(features, proposals, pooled, model.postprocess(proposals, scores, deltas, batch))
+    pooled, scores, deltas = scored(model, features, proposals)
+    return Pass(features, proposals, pooled, model.postprocess(proposals, scores, deltas, batch))
 
 
 def with_limits(model: Method, score: float | None, nms: float | None, detections: int | None) -> Method:

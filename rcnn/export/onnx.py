@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch.export import ExportedProgram
 
-from rcnn.export.graph import DETECTIONS
 from rcnn.export.metadata import Metadata, put_onnx_metadata
 from rcnn.export.onnx_operators import translations
 from rcnn.runs import write_bytes
+from rcnn.runtime import OUTPUTS
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -41,7 +41,7 @@ def to_onnx(program: ExportedProgram) -> "ModelProto":
     return made.model_proto
 
 
-def with_outputs(model: "ModelProto", names: Iterable[str] = DETECTIONS) -> "ModelProto":
+def with_outputs(model: "ModelProto", names: Iterable[str] = OUTPUTS) -> "ModelProto":
     """A model that gives fewer of its outputs, in the order of `names`."""
     fewer, by_name = type(model)(), {output.name: output for output in model.graph.output}
     fewer.CopyFrom(model)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rcnn.errors import ConfigError, WeightsError, first_line
-from rcnn.export.graph import DETECTIONS
 from rcnn.export.metadata import KEY, Metadata
+from rcnn.runtime import OUTPUTS
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -38,7 +38,7 @@ def to_openvino(model: "ModelProto") -> "Model":
     return read
 
 
-def only_outputs(model: "Model", names: Iterable[str] = DETECTIONS) -> "Model":
+def only_outputs(model: "Model", names: Iterable[str] = OUTPUTS) -> "Model":
     """A model that gives fewer of its outputs, in the order of `names`."""
     import openvino
 

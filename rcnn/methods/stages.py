@@ -81,14 +81,24 @@ def stages(model: Method, batch: Batch) -> Stages:
     if isinstance(model, FasterRCNN):
         anchors, proposals = _anchor_stage(model, features, batch)
     assert proposals is not None
-    if isinstance(model, RCNN):
-        scores, deltas = model.predict(features, proposals.boxes)
-    else:
-        scores, deltas = model.head.predict(model.describe(features, proposals.boxes))
+    _, scores, deltas = scored(model, features, proposals)
     regions = _region_stage(model, proposals, scores, deltas, batch)
     detections = model.postprocess(proposals, scores, deltas, batch)
     in_pixels = Proposals(proposals.boxes * to_original(batch), proposals.scores, proposals.valid)
     return Stages(anchors, in_pixels, regions, detections)
+
+
+def scored(
+    model: Method, features: list[Tensor], proposals: Proposals
+) -> tuple[Float[Tensor, "R C h w"], Float[Tensor, "N K"], Float[Tensor, "N K 4"]]:
+    """What the head sees of each region, and the scores and plain deltas that it gives them.
+
+    R-CNN's head sees some regions at a time, so that of it there is nothing to see afterwards (R is 0).
+    """
+    if isinstance(model, RCNN):
+        return features[0][:0], *model.predict(features, proposals.boxes)
+    pooled = model.describe(features, proposals.boxes)
+    return pooled, *model.head.predict(pooled)
 
 
 def _anchor_stage(model: FasterRCNN, features: list[Tensor], batch: Batch) -> tuple[AnchorStage, Proposals]:
