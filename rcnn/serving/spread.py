@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,9 @@ from rcnn.errors import DataError
 from rcnn.inference.predictor import Detector
 from rcnn.serving.batcher import RGB, Predicts
 from rcnn.structures import Detections
+
+PIECE = 2
+"""Pictures that a thread takes at a time: what is computed stays near its core, and a thread held up takes fewer."""
 
 
 class Spread:
@@ -33,17 +37,17 @@ class Spread:
         if len(pictures) < 2:
             yield from self.detector.predict_each(pictures, batch, score)
             return
-        shares = [share for first in range(self.threads) if (share := pictures[first :: self.threads])]
+        size = min(batch, PIECE, -(-len(pictures) // self.threads))
+        pieces = [pictures[first : first + size] for first in range(0, len(pictures), size)]
         try:
-            found = list(self._pool.map(lambda share: self._share(share, batch, score), shares))
+            found = list(self._pool.map(lambda piece: self._alone(piece, score), pieces))
         finally:
             torch.set_num_threads(self.threads)  # of this thread, and of those that are still to come
-        for place in range(len(pictures)):
-            yield found[place % self.threads][place // self.threads]
+        yield from chain.from_iterable(found)
 
-    def _share(self, pictures: Sequence[RGB], batch: int, score: float) -> list[Detections | DataError]:
+    def _alone(self, pictures: Sequence[RGB], score: float) -> list[Detections | DataError]:
         torch.set_num_threads(1)  # of the thread that this runs in
-        return list(self.detector.predict_each(pictures, batch, score))
+        return list(self.detector.predict_each(pictures, len(pictures), score))
 
 
 def spread(detector: Detector) -> Predicts:
