@@ -169,6 +169,34 @@ def test_serving_leaves_the_cores_to_the_engine(model):
         torch.set_num_threads(before)
 
 
+@BOTH
+def test_a_file_that_finds_what_it_does_not_name_is_refused_in_a_line(tmp_path, capfd, suffix):
+    about = metadata(class_names=["warm"], category_ids={"warm": 7})
+    file, picture = write_exported(tmp_path / f"model{suffix}", about), tmp_path / "a.png"
+    Image.fromarray(bright(SIZE, BOX)).save(picture)
+    assert main(["predict", str(file), str(picture), "--out", str(tmp_path / "out")]) == 2
+    error = capfd.readouterr().err
+    assert f"{file}: finds classes that it does not name; export it again" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"count": np.array([5])},
+        {"count": np.array([-1])},
+        {"boxes": np.zeros((1, 3, 5), np.float32)},
+        {"labels": np.ones((1, 2), np.int64)},
+    ],
+)
+def test_a_graph_that_gives_no_lists_of_detections_is_refused(model, changed):
+    detector = rcnn.load(model)
+    run = detector.model.engine.run
+    detector.model.engine.run = lambda **arrays: run(**arrays) | changed
+    with pytest.raises(WeightsError, match="gives no lists of detections"):
+        next(detector.predict(bright(SIZE, BOX)))
+
+
 REFUSED = {
     "compile": (["predict", "MODEL", "PICTURE", "--out", "OUT", "--compile"], "compiled by its engine; leave it out"),
     "last": (["predict", "MODEL", "PICTURE", "--out", "OUT", "--weights", "last"], "holds one set of weights"),

@@ -1,6 +1,6 @@
 """Exported files as detectors like any other: the engines of `rcnn.runtime`, and torch's own, behind `Detector`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,7 +98,8 @@ class ExportedNetwork(nn.Module):
     def _run(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
         """What the graph gives; raises WeightsError where it does not get through, as that of a stranger may not."""
         try:
-            return self.engine.run(**arrays)
+            found = self.engine.run(**arrays)
+            self._refuse_senseless(found)
         except Exception as error:  # engines raise nearly anything
             said = (
                 str(error)
@@ -106,6 +107,17 @@ class ExportedNetwork(nn.Module):
                 else f"{self.engine.path}: its engine fails ({first_line(error)}); export it again"
             )
             raise WeightsError(said) from error
+        return found
+
+    def _refuse_senseless(self, found: Mapping[str, np.ndarray]) -> None:
+        """Raise ModelFileError for what is no list of detections: a stranger's graph may give anything."""
+        scores, labels, count = (found[name] for name in ("scores", "labels", "count"))
+        whole = scores.ndim == 2 and found["boxes"].shape == (*scores.shape, 4) and labels.shape == scores.shape
+        if not whole or count.shape != scores.shape[:1] or count.min() < 0 or count.max() > scores.shape[1]:
+            raise ModelFileError(f"{self.engine.path}: gives no lists of detections; export it again")
+        known = (labels >= 1) & (labels <= len(self.engine.metadata["class_names"]))
+        if not known[np.arange(scores.shape[1]) < count[:, None]].all():
+            raise ModelFileError(f"{self.engine.path}: finds classes that it does not name; export it again")
 
     def _regions(self, batch: Batch) -> dict[str, np.ndarray]:
         if not self.engine.metadata["proposals"]:
