@@ -18,6 +18,7 @@ import torch
 
 import rcnn.ops  # noqa: F401 - programs call its operators
 from rcnn.errors import first_line
+from rcnn.inference.program_operators import is_operator
 from rcnn.runtime import OUTPUTS, Arrays, Engine, ModelFileError, described
 
 MODEL, EXTRA, SAMPLES = "models/model.json", "extra/rcnn.json", "data/sample_inputs/model.pt"
@@ -26,15 +27,6 @@ _MEMBERS = re.compile(
     r"|data/weights/(model_weights_config\.json|weight_\d+)|data/constants/(model_constants_config\.json|tensor_\d+)"
     r"|data/sample_inputs/model\.pt"
 )
-_OPERATORS = re.compile(
-    r"torch\.ops\.aten\.(?:_(?=_and__|_or__|_xor__|assert_|to_copy\b)|(?!_))"  # of the private ones few are harmless
-    r"(?!from_file|save|load|set_|resize|as_strided|\w*(?:unsafe|storage|sparse|mkldnn|quantize))"
-    r"\w+\.(?!\w*out\b)\w+"
-    r"|torch\.ops\.rcnn\.(?:nms|roi_align|bin_max)\.default|torch\.ops\.torchvision\.roi_align\.default"
-    r"|torch\.sym_\w+|math\.(?:ceil|floor|trunc|sqrt)"
-    r"|_operator\.(?:add|sub|mul|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem)"
-)
-"""What computes, without what writes into given memory, reads files, or trusts its arguments."""
 _EXPRESSION = re.compile(
     r"(Pow\(Symbol\('\w+'(, (positive|nonnegative|integer)=True)*\), Integer\(-?\d\)\)"  # of numbers: without end
     r"|Symbol\('\w+'|Integer\(|Rational\(|Add\(|Mul\(|Min\(|Max\(|Mod\(|PythonMod\(|FloorDiv\(|CeilDiv\(|CleanDiv\("
@@ -67,7 +59,7 @@ def _nest(kind: str, children: list[Any], context: str = "null") -> dict[str, An
 
 
 _STRINGS: Mapping[str, Callable[[str], object]] = {
-    "target": _OPERATORS.fullmatch,
+    "target": is_operator,
     "expr_str": _EXPRESSION.fullmatch,
     "as_string": re.compile("ij|xy|floor|trunc|none|tanh|same|valid|constant|reflect|replicate").fullmatch,
     "as_float": re.compile("-?Infinity|NaN").fullmatch,
