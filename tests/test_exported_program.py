@@ -15,7 +15,10 @@ from PIL import Image
 import rcnn
 from rcnn.cli import main
 from rcnn.errors import WeightsError
+from rcnn.heads.roi import RoIAlignPool, RoIMaxPool
+from rcnn.heads.spp import SPPPool
 from rcnn.inference.program import _refuse_odd
+from rcnn.inference.program_operators import is_operator
 from rcnn.runtime import ModelFileError
 
 BOX, SIZE = (8, 16, 40, 48), (64, 80)
@@ -226,6 +229,27 @@ def test_operators_that_compute_are_known_and_those_that_reach_files_or_python_a
     else:
         with pytest.raises(ModelFileError, match=f"model.pt2: holds what rcnn export does not write .{target}"):
             _refuse_odd(Path("model.pt2"), tree)
+
+
+class _Pooling(torch.nn.Module):
+    def __init__(self, pool):
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, images, boxes):
+        return self.pool([torch.nn.functional.max_pool2d(images, 8)], boxes)
+
+
+@pytest.mark.parametrize("pool", [RoIMaxPool, RoIAlignPool, SPPPool])
+def test_all_that_pooling_calls_is_known(pool):
+    images, boxes = torch.rand(2, 3, 64, 96), torch.tensor([[[1.0, 1, 40, 40], [5, 5, 60, 60], [2, 2, 30, 50]]] * 2)
+    batch = torch.export.Dim("batch", min=1, max=8)
+    module = _Pooling(pool((8,), lambda boxes: torch.zeros(boxes.shape[:2], dtype=torch.int64)))
+    program = torch.export.export(module, (images, boxes), dynamic_shapes=({0: batch}, {0: batch}), strict=False)
+    called = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    unknown = [f"{op}" for op in called if hasattr(op, "_schema") and not is_operator(f"torch.ops.{op}")]
+    assert len(called) > 5
+    assert unknown == []
 
 
 @pytest.mark.parametrize("text", ["1" * 5000 + "!", "-1" * 5000 + "!", "Integer(" * 5000 + "!"])
