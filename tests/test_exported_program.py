@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -240,7 +241,7 @@ class _Pooling(torch.nn.Module):
         return self.pool([torch.nn.functional.max_pool2d(images, 8)], boxes)
 
 
-@pytest.mark.parametrize("pool", [RoIMaxPool, RoIAlignPool, SPPPool])
+@pytest.mark.parametrize("pool", [RoIMaxPool, RoIAlignPool, partial(SPPPool, bins=(1, 2))])
 def test_all_that_pooling_calls_is_known(pool):
     images, boxes = torch.rand(2, 3, 64, 96), torch.tensor([[[1.0, 1, 40, 40], [5, 5, 60, 60], [2, 2, 30, 50]]] * 2)
     batch = torch.export.Dim("batch", min=1, max=8)
@@ -248,7 +249,7 @@ def test_all_that_pooling_calls_is_known(pool):
     program = torch.export.export(module, (images, boxes), dynamic_shapes=({0: batch}, {0: batch}), strict=False)
     called = [node.target for node in program.graph.nodes if node.op == "call_function"]
     unknown = [f"{op}" for op in called if hasattr(op, "_schema") and not is_operator(f"torch.ops.{op}")]
-    assert len(called) > 5
+    assert any(f"{op}".startswith("rcnn.") for op in called)
     assert unknown == []
 
 

@@ -7,8 +7,8 @@ indices say. It is what the library's backbones and dozens of timm's networks ca
 import re
 
 _ARITHMETIC = (
-    "abs add addcmul ceil clamp clamp_min clamp_max cos div erf exp floor floor_divide frac log log2 maximum minimum mul "
-    "nan_to_num neg pow reciprocal remainder round rsqrt rsub sign sin sqrt square sub trunc"
+    "abs add addcmul ceil clamp clamp_min clamp_max cos div erf exp floor floor_divide frac log log2 maximum minimum "
+    "mul nan_to_num neg pow reciprocal remainder round rsqrt rsub sign sin sqrt square sub trunc"
 )
 _LOGIC = (
     "__and__ __or__ __xor__ all any bitwise_and bitwise_not bitwise_or eq ge gt isfinite isnan le logical_and "
@@ -31,8 +31,8 @@ _PLACES = (
 )
 _MAKING = (
     "_assert_scalar _assert_tensor_metadata _to_copy alias arange clone contiguous detach fill full full_like "
-    "lift_fresh_copy new_full new_ones new_zeros ones ones_like promote_types scalar_tensor sym_numel sym_size to type_as zero zeros "
-    "zeros_like"
+    "lift_fresh_copy new_full new_ones new_zeros ones ones_like promote_types scalar_tensor sym_numel sym_size to type_as "
+    "zero zeros zeros_like"
 )
 _ATEN = " ".join((_ARITHMETIC, _LOGIC, _ACTIVATIONS, _LAYERS, _REDUCTIONS, _PLACES, _MAKING)).split()
 _KNOWN = re.compile(
