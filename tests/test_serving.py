@@ -14,7 +14,7 @@ from serving_parts import PNG, Colours, ask, boxes, encoded, png, serving, until
 from rcnn import api
 from rcnn.serving.app import create_app
 from rcnn.serving.limits import Limits
-from rcnn.serving.service import Service
+from rcnn.serving.service import SHAPES, Service
 
 
 @pytest.fixture(scope="module")
@@ -315,6 +315,30 @@ def test_health_tells_a_server_that_is_ready_from_one_that_is_not_yet_or_no_long
         service.batcher.stop(5.0)
         assert client.get("/healthz").json() == {"status": "broken"}
         refused(client.post("/detect", content=png(), headers=PNG), 503)
+
+
+class Filling(Colours):
+    """Fills batches up to a power of two, as detectors on a GPU do, and keeps which it had to fill."""
+
+    fills = True
+
+    def __init__(self):
+        super().__init__()
+        self.batches.append([])
+        self.rooms = set()
+
+    def predict_each(self, pictures, batch=1, score=0.0):
+        self.rooms.add((pictures[0].shape[:2], 1 << (len(pictures) - 1).bit_length()))
+        return super().predict_each(pictures, batch, score)
+
+
+@pytest.mark.parametrize(("batch", "rooms"), [(1, {1}), (3, {1, 2, 4}), (6, {1, 2, 4, 8}), (8, {1, 2, 4, 8})])
+def test_a_server_that_is_ready_has_seen_every_size_of_batch(batch, rooms):
+    detector = Filling()
+    with serving(detector, batch=batch):
+        pass
+    assert detector.rooms == {(shape, room) for shape in SHAPES for room in rooms}
+    assert max(map(len, detector.batches)) <= batch
 
 
 def test_metrics_count_requests_by_status_batches_and_pictures():

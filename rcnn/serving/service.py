@@ -133,7 +133,9 @@ class Service:
 
     def _warm_up(self) -> None:
         detector = self.batcher.detector
-        counts = [2**n for n in range(self.batcher.batch.bit_length())] if detector.fills else [1]
+        most = self.batcher.batch if detector.fills else 1
+        # Every power of two that a batch is filled up to: the last is not below the largest batch.
+        counts = [min(2**n, most) for n in range((most - 1).bit_length() + 1)]
         for size in SHAPES if detector.fills else SHAPES[:1]:
             for count in counts:
                 list(detector.predict_each([np.full((*size, 3), 114, np.uint8)] * count, batch=count))
