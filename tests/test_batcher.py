@@ -1,6 +1,8 @@
 """One thread, many pictures: batches, order, failures, cancelling, the end."""
 
+import gc
 import time
+import weakref
 from concurrent.futures import CancelledError
 
 import numpy as np
@@ -100,6 +102,19 @@ def test_a_cancelled_picture_is_let_go_at_once_and_never_detected(make, detector
     assert first.result(5)
     assert kept.result(5)
     assert [len(batch) for batch in detector.batches[1:]] == [1, 1]
+
+
+def test_a_picture_that_is_done_is_not_kept_in_memory(make, detector):
+    batcher = make(batch=4, wait=0.0)
+    gc.disable()  # counted references alone let it go
+    try:
+        one = picture()
+        gone, future = weakref.ref(one), batcher.submit(one)
+        del one
+        assert future.result(5)
+        until(lambda: gone() is None)
+    finally:
+        gc.enable()
 
 
 def test_the_end_does_what_waits_and_takes_nothing_more(make, detector):

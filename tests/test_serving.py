@@ -36,14 +36,14 @@ def refused(answer, status):
     return answer.json()["detail"]
 
 
-def behind(detector, client, count):
+def behind(detector, client, count, content=None):
     """Threads that each send a picture and keep what is answered, while the detector is busy with the first."""
     detector.go.clear()
     detector.begun.clear()
     answers = [None] * count
 
     def send(place):
-        answers[place] = client.post("/detect", content=png(), headers=PNG)
+        answers[place] = client.post("/detect", content=content or png(), headers=PNG)
 
     threads = [threading.Thread(target=send, args=(place,)) for place in range(count)]
     threads[0].start()
@@ -252,13 +252,29 @@ def test_bodies_and_pictures_in_work_hold_no_more_memory_than_allowed():
     detector = Colours()
     with serving(detector, memory=40_000) as (client, service):
         large = encoded(Image.new("RGB", (100, 100)))
-        threads, _ = behind(detector, client, 1)
-        assert client.post("/detect", content=large * 200, headers=PNG).status_code == 503
-        assert client.post("/detect", content=encoded(Image.new("RGB", (120, 120))), headers=PNG).status_code == 503
+        threads, answers = behind(detector, client, 1, large)
+        answer = client.post("/detect", content=large, headers=PNG)
+        assert "bytes, at most 40,000 may be; come back later" in refused(answer, 503)
+        assert int(answer.headers["retry-after"]) >= 1
         detector.go.set()
         threads[0].join(5)
+        assert answers[0].status_code == 200
         assert client.post("/detect", content=large, headers=PNG).status_code == 200
         assert (service.ledger.bytes, service.ledger.pictures) == (0, 0)
+
+
+def test_a_request_that_never_fits_is_413_and_not_told_to_come_back():
+    large = encoded(Image.new("RGB", (100, 100)))
+    larger = encoded(Image.new("RGB", (120, 120)))
+    with serving(memory=40_000, queue=2) as (client, service):
+        for content in (large * 200, larger):
+            answer = client.post("/detect", content=content, headers=PNG)
+            assert "at most 40,000 fit in" in refused(answer, 413)
+            assert "retry-after" not in answer.headers
+        for picture, count in ((large, 2), (png(), 3)):  # each would fit
+            files = [("files", (f"{n}.png", picture)) for n in range(count)]
+            refused(client.post("/detect", files=files), 413)
+        until(lambda: (service.ledger.bytes, service.ledger.pictures) == (0, 0))
 
 
 def test_a_request_that_takes_too_long_is_504_and_what_has_not_begun_is_dropped():

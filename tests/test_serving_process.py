@@ -14,16 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 from conftest import shape_sample
 from fastapi.responses import HTMLResponse, Response
 from PIL import Image
-from serving_parts import PNG, Colours, encoded, png, until
+from serving_parts import PNG, Colours, encoded, png, threaded, until
 
 from rcnn.cli import main
 from rcnn.errors import ConfigError
 from rcnn.serving import server
-from rcnn.serving.app import create_app
 from rcnn.serving.limits import Limits
 from rcnn.serving.service import Service
 
@@ -51,24 +49,6 @@ def process(*words):
             yield one, int(found[1])
         finally:
             one.kill()
-
-
-@contextmanager
-def threaded(service, routes=lambda app: None):
-    """A server of a service in a thread, and its port."""
-    app = create_app(service)
-    routes(app)
-    protocol = type("Impatient", (server._Impatient,), {"patience": 0.3})
-    one = uvicorn.Server(uvicorn.Config(app, http=protocol, ws="none", log_config=None, access_log=False))
-    with server.bound("127.0.0.1", 0) as sock:
-        thread = threading.Thread(target=one.run, args=([sock],))
-        thread.start()
-        until(lambda: one.started and service.state == "ok")
-        try:
-            yield sock.getsockname()[1]
-        finally:
-            one.should_exit = True
-            thread.join(10)
 
 
 def asked(port, method, path, body=None, headers=PNG):

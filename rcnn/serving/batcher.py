@@ -86,7 +86,7 @@ class Batcher:
             self._jobs.append(job)
             self.metrics.waiting.set(len(self._jobs))
             self._changed.notify()
-        job.future.add_done_callback(lambda future: self._drop(job) if future.cancelled() else None)
+        job.future.add_done_callback(self._drop)  # which knows no picture, or the future would hold its own
         return job.future
 
     def stop(self, seconds: float) -> bool:
@@ -105,10 +105,10 @@ class Batcher:
             job.future.cancel()
         return not left and not self.alive
 
-    def _drop(self, job: _Job) -> None:
-        with self._changed:
-            if job in self._jobs:
-                self._jobs.remove(job)
+    def _drop(self, future: "Future[Detections]") -> None:
+        if future.cancelled():
+            with self._changed:
+                self._jobs = deque(job for job in self._jobs if job.future is not future)
                 self.metrics.waiting.set(len(self._jobs))
 
     def _work(self) -> None:
@@ -117,6 +117,7 @@ class Batcher:
             while (jobs := self._gather()) is not None:
                 if jobs:
                     self._detect(jobs)
+                del jobs  # or their pictures would stay until others come
         except Exception as error:
             log.debug("where it came from:", exc_info=True)
             self.failure = error
