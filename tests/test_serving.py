@@ -318,6 +318,20 @@ def test_the_end_finishes_what_is_in_work_and_refuses_what_is_new():
     assert service.finished
 
 
+def test_requests_in_work_are_told_when_the_detector_ends_before_its_time():
+    detector = Colours()
+    with serving(detector, batch=1) as (client, service):
+        service.metrics.detecting = None  # no error of a batch
+        threads, answers = behind(detector, client, 3)
+        until(lambda: len(service.batcher._jobs) == 2)
+        detector.go.set()
+        for thread in threads:
+            thread.join(5)
+        assert {refused(one, 503) for one in answers} == {"the detector's thread has ended; come back later"}
+        assert service.state == "broken"
+    assert not service.finished
+
+
 def test_health_tells_a_server_that_is_ready_from_one_that_is_not_yet_or_no_longer():
     detector = Colours()
     service = Service(detector, "colours", Limits())
