@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,10 +36,20 @@ FLAGS = (
 )
 
 
+STUCK = """
+import sys, time
+from rcnn.cli import main
+from rcnn.serving import uploads
+uploads.read_picture = lambda *_: time.sleep(60)
+sys.exit(main())
+"""
+"""`rcnn` where no picture is ever decoded."""
+
+
 @contextmanager
-def process(*words):
+def process(*words, python=("-m", "rcnn")):
     """`rcnn serve` in a process of its own on a free port, and that port."""
-    command = [sys.executable, "-m", "rcnn", "serve", *map(str, words), "--port", "0", "--device", "cpu"]
+    command = [sys.executable, *python, "serve", *map(str, words), "--port", "0", "--device", "cpu"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as one:
         try:
@@ -86,6 +96,23 @@ def test_sigterm_ends_a_server_in_order_with_status_0(run):
     assert [status for status, _ in answers] == [200]
     with pytest.raises(OSError, match="refused"):
         asked(port, "GET", "/healthz")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_a_second_signal_ends_a_server_at_once_with_status_1_whatever_its_threads_do(run):
+    with process(run, "--stop-limit", "60", python=("-c", STUCK)) as (one, port), ExitStack() as clients:
+        until(lambda: healthy(port), 60)
+        for _ in range(3):  # two threads decode, and one waits
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+            client.sendall(b"POST /detect HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(png()), png()))
+        until(lambda: b"rcnn_requests_in_flight 3.0" in asked(port, "GET", "/metrics")[1])
+        one.send_signal(signal.SIGTERM)
+        until(lambda: b"stopping" in asked(port, "GET", "/healthz")[1])
+        one.send_signal(signal.SIGTERM)
+        out, err = one.communicate(timeout=5)
+    assert one.returncode == 1
+    assert err == ""
+    assert out.endswith("ended: told so twice; what was in work is lost\n")
 
 
 def test_clients_that_dawdle_are_hung_up_on_and_others_are_served():

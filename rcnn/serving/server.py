@@ -5,6 +5,7 @@ import ipaddress
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import FrameType
 from typing import Any
@@ -54,9 +55,10 @@ def is_open(sock: socket.socket) -> bool:
     return not ipaddress.ip_address(sock.getsockname()[0]).is_loopback
 
 
-def run(service: Service, sock: socket.socket) -> bool:
-    """Serve until SIGTERM or Ctrl-C, and finish what is in work; a second signal ends at once.
+def run(service: Service, sock: socket.socket, at_once: Callable[[], None] = lambda: None) -> bool:
+    """Serve until SIGTERM or Ctrl-C, and finish what is in work; a second signal waits for no request any more.
 
+    It calls `at_once`, which may end the process: Python itself waits at its end for threads in the midst of work.
     Returns whether all in work was done in time. Raises what ended the detector's thread before its time.
     """
     patience = service.limits.upload_seconds
@@ -71,7 +73,7 @@ def run(service: Service, sock: socket.socket) -> bool:
         timeout_graceful_shutdown=1,  # for sending the last answers: what is in work was waited for before
         server_header=False,
     )
-    _Server(config, service).run([sock])
+    _Server(config, service, at_once).run([sock])
     if service.batcher.failure is not None:
         raise service.batcher.failure
     return service.finished
@@ -80,14 +82,16 @@ def run(service: Service, sock: socket.socket) -> bool:
 class _Server(uvicorn.Server):
     """Told to end, it still answers, but takes no new work, until what is in work is done or time is up."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, at_once: Callable[[], None]) -> None:
         super().__init__(config)
-        self.service = service
+        self.service, self.at_once = service, at_once
         self._told = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """What signals call, in the main thread."""
-        self.force_exit = self.should_exit = self._told
+        if self._told:
+            self.force_exit = self.should_exit = True
+            self.at_once()
         self.service.refuse()
         self._told = True
 
