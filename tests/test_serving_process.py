@@ -1,6 +1,7 @@
 """`rcnn serve` as users start it: a process, a port, signals; and its page in a browser."""
 
 import http.client
+import json
 import os
 import re
 import shutil
@@ -125,13 +126,26 @@ def test_clients_that_dawdle_are_hung_up_on_and_others_are_served():
             assert asked(port, "POST", "/detect", png())[0] == 200
             silent.settimeout(5)
             slow.settimeout(5)
-            assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
-            assert silent.recv(1000).startswith(b"HTTP/1.1 408 ")
+            for one in (slow, silent):
+                answer = http.client.HTTPResponse(one)
+                answer.begin()
+                assert (answer.status, answer.headers["content-type"]) == (408, "application/json")
+                assert json.loads(answer.read()) == {"detail": "the head took more than 0.3 seconds; send it faster"}
             assert silent.recv(1000) == b""
         with socket.create_connection(("127.0.0.1", port)) as slow:
             slow.sendall(b"POST /detect HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n" + png()[:20])
             slow.settimeout(5)
             assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_what_is_no_http_is_400_in_plain_text_and_not_counted():
+    with threaded(Service(Colours(), "colours", Limits())) as port:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"no HTTP\r\n\r\n")
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            assert (answer.status, answer.headers["content-type"]) == (400, "text/plain; charset=utf-8")
+        assert b"rcnn_requests_total{" not in asked(port, "GET", "/metrics")[1]
 
 
 def test_a_client_that_hangs_up_has_its_picture_dropped():

@@ -14,12 +14,12 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rcnn.errors import ConfigError
+from rcnn.serving.answers import Problem
 from rcnn.serving.app import create_app
 from rcnn.serving.service import Service
 
 CONNECTIONS = 1000
 """More are answered with 503."""
-TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -142,5 +142,12 @@ class _Impatient(H11Protocol):
     def _hang_up(self) -> None:
         if not self.transport.is_closing():
             if self.cycle is None:
-                self.transport.write(TOO_SLOW)
+                self.transport.write(_too_slow(self.patience))
             self.transport.close()
+
+
+def _too_slow(seconds: float) -> bytes:
+    """The answer to a head that never comes to its end: no request yet that an application could answer."""
+    body = Problem(detail=f"the head took more than {seconds:g} seconds; send it faster").model_dump_json().encode()
+    head = "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: "
+    return b"%s%d\r\n\r\n%s" % (head.encode(), len(body), body)
