@@ -4,14 +4,16 @@ import asyncio
 import io
 import time
 from contextlib import contextmanager
-from threading import Event
+from threading import Event, Thread
 
 import numpy as np
 import torch
+import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
 from rcnn.errors import DataError
+from rcnn.serving import server
 from rcnn.serving.app import create_app
 from rcnn.serving.limits import Limits
 from rcnn.serving.service import Service
@@ -78,6 +80,24 @@ def serving(detector=None, batch=8, wait=0.0, **limits):
     with TestClient(create_app(service)) as client:
         until(lambda: service.state == "ok")
         yield client, service
+
+
+@contextmanager
+def threaded(service, routes=lambda app: None):
+    """A server of a service in a thread, and its port."""
+    app = create_app(service)
+    routes(app)
+    protocol = type("Impatient", (server._Impatient,), {"patience": 0.3})
+    one = uvicorn.Server(uvicorn.Config(app, http=protocol, ws="none", log_config=None, access_log=False))
+    with server.bound("127.0.0.1", 0) as sock:
+        thread = Thread(target=one.run, args=([sock],))
+        thread.start()
+        until(lambda: one.started and service.state == "ok")
+        try:
+            yield sock.getsockname()[1]
+        finally:
+            one.should_exit = True
+            thread.join(10)
 
 
 def until(condition, seconds=10.0):

@@ -1,6 +1,8 @@
 """One thread, many pictures: batches, order, failures, cancelling, the end."""
 
+import gc
 import time
+import weakref
 from concurrent.futures import CancelledError
 
 import numpy as np
@@ -102,6 +104,19 @@ def test_a_cancelled_picture_is_let_go_at_once_and_never_detected(make, detector
     assert [len(batch) for batch in detector.batches[1:]] == [1, 1]
 
 
+def test_a_picture_that_is_done_is_not_kept_in_memory(make, detector):
+    batcher = make(batch=4, wait=0.0)
+    gc.disable()  # counted references alone let it go
+    try:
+        one = picture()
+        gone, future = weakref.ref(one), batcher.submit(one)
+        del one
+        assert future.result(5)
+        until(lambda: gone() is None)
+    finally:
+        gc.enable()
+
+
 def test_the_end_does_what_waits_and_takes_nothing_more(make, detector):
     batcher = make(batch=4, wait=5.0)
     futures = [batcher.submit(picture()) for _ in range(3)]
@@ -128,3 +143,43 @@ def test_a_thread_that_ends_before_its_time_leaves_why_and_takes_nothing(detecto
     assert isinstance(batcher.failure, ZeroDivisionError)
     with pytest.raises(RefusedError):
         batcher.submit(picture())
+
+
+class Forgetful(Colours):
+    """Answers fewer pictures than it was asked for: what is no error of a batch ends the thread."""
+
+    def predict_each(self, pictures, batch=1, score=0.0):
+        yield from list(super().predict_each(pictures, batch, score))[1:]
+
+
+def test_a_thread_that_ends_before_its_time_leaves_nobody_waiting():
+    detector = Forgetful()
+    detector.batches.append([])
+    batcher = Batcher(detector, Metrics(), batch=1, wait=0.0)
+    batcher.start()
+    at_hand, waiting = held(batcher, detector, 3)
+    assert waiting[1].cancel()
+    detector.go.set()
+    for future in (at_hand, waiting[0], waiting[2]):
+        error = future.exception(5)
+        assert isinstance(error, RefusedError)
+        assert error.status == 503
+    assert isinstance(batcher.failure, ValueError)
+    assert not batcher.stop(5.0)
+
+
+def test_between_failure_and_the_end_of_the_thread_nothing_is_taken(detector):
+    batcher, met = Batcher(detector, Metrics()), []
+
+    def come_again(_):
+        with pytest.raises(RefusedError) as refused:
+            batcher.submit(picture())
+        met.append(refused)
+
+    def begin():
+        batcher.submit(picture()).add_done_callback(come_again)
+        raise ZeroDivisionError
+
+    batcher.start(begin)
+    until(lambda: not batcher.alive)
+    assert len(met) == 1

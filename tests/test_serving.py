@@ -14,7 +14,7 @@ from serving_parts import PNG, Colours, ask, boxes, encoded, png, serving, until
 from rcnn import api
 from rcnn.serving.app import create_app
 from rcnn.serving.limits import Limits
-from rcnn.serving.service import Service
+from rcnn.serving.service import SHAPES, Service
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +36,14 @@ def refused(answer, status):
     return answer.json()["detail"]
 
 
-def behind(detector, client, count):
+def behind(detector, client, count, content=None):
     """Threads that each send a picture and keep what is answered, while the detector is busy with the first."""
     detector.go.clear()
     detector.begun.clear()
     answers = [None] * count
 
     def send(place):
-        answers[place] = client.post("/detect", content=png(), headers=PNG)
+        answers[place] = client.post("/detect", content=content or png(), headers=PNG)
 
     threads = [threading.Thread(target=send, args=(place,)) for place in range(count)]
     threads[0].start()
@@ -252,13 +252,29 @@ def test_bodies_and_pictures_in_work_hold_no_more_memory_than_allowed():
     detector = Colours()
     with serving(detector, memory=40_000) as (client, service):
         large = encoded(Image.new("RGB", (100, 100)))
-        threads, _ = behind(detector, client, 1)
-        assert client.post("/detect", content=large * 200, headers=PNG).status_code == 503
-        assert client.post("/detect", content=encoded(Image.new("RGB", (120, 120))), headers=PNG).status_code == 503
+        threads, answers = behind(detector, client, 1, large)
+        answer = client.post("/detect", content=large, headers=PNG)
+        assert "bytes, at most 40,000 may be; come back later" in refused(answer, 503)
+        assert int(answer.headers["retry-after"]) >= 1
         detector.go.set()
         threads[0].join(5)
+        assert answers[0].status_code == 200
         assert client.post("/detect", content=large, headers=PNG).status_code == 200
         assert (service.ledger.bytes, service.ledger.pictures) == (0, 0)
+
+
+def test_a_request_that_never_fits_is_413_and_not_told_to_come_back():
+    large = encoded(Image.new("RGB", (100, 100)))
+    larger = encoded(Image.new("RGB", (120, 120)))
+    with serving(memory=40_000, queue=2) as (client, service):
+        for content in (large * 200, larger):
+            answer = client.post("/detect", content=content, headers=PNG)
+            assert "at most 40,000 fit in" in refused(answer, 413)
+            assert "retry-after" not in answer.headers
+        for picture, count in ((large, 2), (png(), 3)):  # each would fit
+            files = [("files", (f"{n}.png", picture)) for n in range(count)]
+            refused(client.post("/detect", files=files), 413)
+        until(lambda: (service.ledger.bytes, service.ledger.pictures) == (0, 0))
 
 
 def test_a_request_that_takes_too_long_is_504_and_what_has_not_begun_is_dropped():
@@ -302,6 +318,20 @@ def test_the_end_finishes_what_is_in_work_and_refuses_what_is_new():
     assert service.finished
 
 
+def test_requests_in_work_are_told_when_the_detector_ends_before_its_time():
+    detector = Colours()
+    with serving(detector, batch=1) as (client, service):
+        service.metrics.detecting = None  # no error of a batch
+        threads, answers = behind(detector, client, 3)
+        until(lambda: len(service.batcher._jobs) == 2)
+        detector.go.set()
+        for thread in threads:
+            thread.join(5)
+        assert {refused(one, 503) for one in answers} == {"the detector's thread has ended; come back later"}
+        assert service.state == "broken"
+    assert not service.finished
+
+
 def test_health_tells_a_server_that_is_ready_from_one_that_is_not_yet_or_no_longer():
     detector = Colours()
     service = Service(detector, "colours", Limits())
@@ -315,6 +345,30 @@ def test_health_tells_a_server_that_is_ready_from_one_that_is_not_yet_or_no_long
         service.batcher.stop(5.0)
         assert client.get("/healthz").json() == {"status": "broken"}
         refused(client.post("/detect", content=png(), headers=PNG), 503)
+
+
+class Filling(Colours):
+    """Fills batches up to a power of two, as detectors on a GPU do, and keeps which it had to fill."""
+
+    fills = True
+
+    def __init__(self):
+        super().__init__()
+        self.batches.append([])
+        self.rooms = set()
+
+    def predict_each(self, pictures, batch=1, score=0.0):
+        self.rooms.add((pictures[0].shape[:2], 1 << (len(pictures) - 1).bit_length()))
+        return super().predict_each(pictures, batch, score)
+
+
+@pytest.mark.parametrize(("batch", "rooms"), [(1, {1}), (3, {1, 2, 4}), (6, {1, 2, 4, 8}), (8, {1, 2, 4, 8})])
+def test_a_server_that_is_ready_has_seen_every_size_of_batch(batch, rooms):
+    detector = Filling()
+    with serving(detector, batch=batch):
+        pass
+    assert detector.rooms == {(shape, room) for shape in SHAPES for room in rooms}
+    assert max(map(len, detector.batches)) <= batch
 
 
 def test_metrics_count_requests_by_status_batches_and_pictures():

@@ -1,6 +1,7 @@
 """`rcnn serve` as users start it: a process, a port, signals; and its page in a browser."""
 
 import http.client
+import json
 import os
 import re
 import shutil
@@ -10,20 +11,18 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 from conftest import shape_sample
 from fastapi.responses import HTMLResponse, Response
 from PIL import Image
-from serving_parts import PNG, Colours, encoded, png, until
+from serving_parts import PNG, Colours, encoded, png, threaded, until
 
 from rcnn.cli import main
 from rcnn.errors import ConfigError
 from rcnn.serving import server
-from rcnn.serving.app import create_app
 from rcnn.serving.limits import Limits
 from rcnn.serving.service import Service
 
@@ -38,10 +37,20 @@ FLAGS = (
 )
 
 
+STUCK = """
+import sys, time
+from rcnn.cli import main
+from rcnn.serving import uploads
+uploads.read_picture = lambda *_: time.sleep(60)
+sys.exit(main())
+"""
+"""`rcnn` where no picture is ever decoded."""
+
+
 @contextmanager
-def process(*words):
+def process(*words, python=("-m", "rcnn")):
     """`rcnn serve` in a process of its own on a free port, and that port."""
-    command = [sys.executable, "-m", "rcnn", "serve", *map(str, words), "--port", "0", "--device", "cpu"]
+    command = [sys.executable, *python, "serve", *map(str, words), "--port", "0", "--device", "cpu"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as one:
         try:
@@ -51,24 +60,6 @@ def process(*words):
             yield one, int(found[1])
         finally:
             one.kill()
-
-
-@contextmanager
-def threaded(service, routes=lambda app: None):
-    """A server of a service in a thread, and its port."""
-    app = create_app(service)
-    routes(app)
-    protocol = type("Impatient", (server._Impatient,), {"patience": 0.3})
-    one = uvicorn.Server(uvicorn.Config(app, http=protocol, ws="none", log_config=None, access_log=False))
-    with server.bound("127.0.0.1", 0) as sock:
-        thread = threading.Thread(target=one.run, args=([sock],))
-        thread.start()
-        until(lambda: one.started and service.state == "ok")
-        try:
-            yield sock.getsockname()[1]
-        finally:
-            one.should_exit = True
-            thread.join(10)
 
 
 def asked(port, method, path, body=None, headers=PNG):
@@ -108,6 +99,23 @@ def test_sigterm_ends_a_server_in_order_with_status_0(run):
         asked(port, "GET", "/healthz")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_a_second_signal_ends_a_server_at_once_with_status_1_whatever_its_threads_do(run):
+    with process(run, "--stop-limit", "60", python=("-c", STUCK)) as (one, port), ExitStack() as clients:
+        until(lambda: healthy(port), 60)
+        for _ in range(3):  # two threads decode, and one waits
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+            client.sendall(b"POST /detect HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(png()), png()))
+        until(lambda: b"rcnn_requests_in_flight 3.0" in asked(port, "GET", "/metrics")[1])
+        one.send_signal(signal.SIGTERM)
+        until(lambda: b"stopping" in asked(port, "GET", "/healthz")[1])
+        one.send_signal(signal.SIGTERM)
+        out, err = one.communicate(timeout=5)
+    assert one.returncode == 1
+    assert err == ""
+    assert out.endswith("ended: told so twice; what was in work is lost\n")
+
+
 def test_clients_that_dawdle_are_hung_up_on_and_others_are_served():
     with threaded(Service(Colours(), "colours", Limits(upload_seconds=0.3))) as port:
         with (
@@ -118,13 +126,26 @@ def test_clients_that_dawdle_are_hung_up_on_and_others_are_served():
             assert asked(port, "POST", "/detect", png())[0] == 200
             silent.settimeout(5)
             slow.settimeout(5)
-            assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
-            assert silent.recv(1000).startswith(b"HTTP/1.1 408 ")
+            for one in (slow, silent):
+                answer = http.client.HTTPResponse(one)
+                answer.begin()
+                assert (answer.status, answer.headers["content-type"]) == (408, "application/json")
+                assert json.loads(answer.read()) == {"detail": "the head took more than 0.3 seconds; send it faster"}
             assert silent.recv(1000) == b""
         with socket.create_connection(("127.0.0.1", port)) as slow:
             slow.sendall(b"POST /detect HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n" + png()[:20])
             slow.settimeout(5)
             assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_what_is_no_http_is_400_in_plain_text_and_not_counted():
+    with threaded(Service(Colours(), "colours", Limits())) as port:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"no HTTP\r\n\r\n")
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            assert (answer.status, answer.headers["content-type"]) == (400, "text/plain; charset=utf-8")
+        assert b"rcnn_requests_total{" not in asked(port, "GET", "/metrics")[1]
 
 
 def test_a_client_that_hangs_up_has_its_picture_dropped():

@@ -49,6 +49,32 @@ def test_a_network_finds_the_same_in_several_threads_and_keeps_its_own(run):
         assert torch.allclose(one.boxes, other.boxes, atol=1e-3)
 
 
+class Counting(Colours):
+    """Keeps the number of threads that each piece of a batch has."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches.append([])
+        self.threads = []
+
+    def predict_each(self, pictures, batch=1, score=0.0):
+        self.threads.append(torch.get_num_threads())
+        yield from super().predict_each(pictures, batch, score)
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, [16]), (2, [8, 8]), (3, [5, 5, 5]), (16, [1] * 16), (20, [1] * 10)])
+def test_pieces_of_a_batch_have_all_threads_between_them(count, told):
+    detector, before = Counting(), torch.get_num_threads()
+    torch.set_num_threads(16)
+    try:
+        pictures = [np.zeros((6, 20 + n, 3), np.uint8) for n in range(count)]
+        list(Spread(detector, 16).predict_each(pictures, batch=count))
+        assert detector.threads == told
+        assert torch.get_num_threads() == 16
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_one_core_needs_no_threads(run):
     detector = api.load(run, "cpu")
     before = torch.get_num_threads()

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -96,10 +95,9 @@ def _add_detection(app: FastAPI, service: Service) -> None:
             wanted = wanted_classes(classes or (), service.class_names)
             service.refuse_if_not_taking()
             with service.ledger.share() as share:
-                take = partial(service.ledger.take, share)
-                pictures = await read_uploads(request, limits, take)
+                pictures = await read_uploads(request, limits, share.take)
                 began = time.monotonic()
-                found = await _unless_gone(request, service.detect(pictures, take))
+                found = await _unless_gone(request, service.detect(pictures, share))
                 return answer(found, wanted, least, max_detections, time.monotonic() - began)
         except RefusedError:
             raise

@@ -4,7 +4,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 from typing import Protocol, runtime_checkable
@@ -60,6 +61,7 @@ class Batcher:
         self.failure: Exception | None = None
         """What ended the work before its time."""
         self._jobs: deque[_Job] = deque()
+        self._at_hand: list[_Job] = []
         self._changed = Condition()
         self._ending = False
         self._thread = Thread(target=self._work, name="rcnn-detector", daemon=True)
@@ -81,12 +83,12 @@ class Batcher:
         """
         job = _Job(picture)
         with self._changed:
-            if self._ending or not self.alive:
+            if self._ending or self.failure is not None or not self.alive:
                 raise RefusedError(503, "the server is ending", 1)
             self._jobs.append(job)
             self.metrics.waiting.set(len(self._jobs))
             self._changed.notify()
-        job.future.add_done_callback(lambda future: self._drop(job) if future.cancelled() else None)
+        job.future.add_done_callback(self._drop)  # which knows no picture, or the future would hold its own
         return job.future
 
     def stop(self, seconds: float) -> bool:
@@ -103,35 +105,48 @@ class Batcher:
             self._jobs.clear()
         for job in left:
             job.future.cancel()
-        return not left and not self.alive
+        return not left and not self.alive and self.failure is None
 
-    def _drop(self, job: _Job) -> None:
-        with self._changed:
-            if job in self._jobs:
-                self._jobs.remove(job)
+    def _drop(self, future: "Future[Detections]") -> None:
+        if future.cancelled():
+            with self._changed:
+                self._jobs = deque(job for job in self._jobs if job.future is not future)
                 self.metrics.waiting.set(len(self._jobs))
 
     def _work(self) -> None:
         try:
             self._first()
-            while (jobs := self._gather()) is not None:
-                if jobs:
-                    self._detect(jobs)
+            while self._gather():
+                if self._at_hand:
+                    self._detect(self._at_hand)
+                self._at_hand = []  # or their pictures would stay until others come
         except Exception as error:
             log.debug("where it came from:", exc_info=True)
-            self.failure = error
+            self._fail(error)
 
-    def _gather(self) -> list[_Job] | None:
-        """The pictures that go through next, those that came first; None when all is done."""
+    def _fail(self, error: Exception) -> None:
+        """Tell all that wait that nobody works any more."""
+        with self._changed:
+            self.failure = error
+            left, self._at_hand = [*self._at_hand, *self._jobs], []
+            self._jobs.clear()
+            self.metrics.waiting.set(0)
+        for job in left:
+            with suppress(InvalidStateError):  # answered already, or cancelled
+                job.future.set_exception(RefusedError(503, "the detector's thread has ended; come back later", 1))
+
+    def _gather(self) -> bool:
+        """Take at hand the pictures that go through next, those that came first; whether there will be more."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._ending)
             if not self._jobs:
-                return None
+                return False
             left = self._jobs[0].since + self.wait - time.monotonic()
             self._changed.wait_for(lambda: len(self._jobs) >= self.batch or self._ending, max(0.0, left))
             jobs = [self._jobs.popleft() for _ in range(min(self.batch, len(self._jobs)))]
             self.metrics.waiting.set(len(self._jobs))
-        return [job for job in jobs if job.future.set_running_or_notify_cancel()]
+        self._at_hand = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+        return True
 
     def _detect(self, jobs: Sequence[_Job]) -> None:
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Every request is counted, whatever becomes of it."""
+"""Every request that reaches the application is counted, whatever becomes of it."""
 
 import time
 
@@ -11,7 +11,11 @@ PATHS = frozenset({"/", "/detect", "/healthz", "/metrics", "/model", "/openapi.j
 
 
 class Observed:
-    """Around an application: statuses, times and requests in flight."""
+    """Around an application: statuses, times and requests in flight.
+
+    It does not see what the server answers by itself: 400 to what is no HTTP, 408 to a head that is too slow, 503 where
+    there are too many connections.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics

@@ -5,6 +5,7 @@ import ipaddress
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import FrameType
 from typing import Any
@@ -13,12 +14,12 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rcnn.errors import ConfigError
+from rcnn.serving.answers import Problem
 from rcnn.serving.app import create_app
 from rcnn.serving.service import Service
 
 CONNECTIONS = 1000
 """More are answered with 503."""
-TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -54,9 +55,10 @@ def is_open(sock: socket.socket) -> bool:
     return not ipaddress.ip_address(sock.getsockname()[0]).is_loopback
 
 
-def run(service: Service, sock: socket.socket) -> bool:
-    """Serve until SIGTERM or Ctrl-C, and finish what is in work; a second signal ends at once.
+def run(service: Service, sock: socket.socket, at_once: Callable[[], None] = lambda: None) -> bool:
+    """Serve until SIGTERM or Ctrl-C, and finish what is in work; a second signal waits for no request any more.
 
+    It calls `at_once`, which may end the process: Python itself waits at its end for threads in the midst of work.
     Returns whether all in work was done in time. Raises what ended the detector's thread before its time.
     """
     patience = service.limits.upload_seconds
@@ -71,7 +73,7 @@ def run(service: Service, sock: socket.socket) -> bool:
         timeout_graceful_shutdown=1,  # for sending the last answers: what is in work was waited for before
         server_header=False,
     )
-    _Server(config, service).run([sock])
+    _Server(config, service, at_once).run([sock])
     if service.batcher.failure is not None:
         raise service.batcher.failure
     return service.finished
@@ -80,14 +82,16 @@ def run(service: Service, sock: socket.socket) -> bool:
 class _Server(uvicorn.Server):
     """Told to end, it still answers, but takes no new work, until what is in work is done or time is up."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, at_once: Callable[[], None]) -> None:
         super().__init__(config)
-        self.service = service
+        self.service, self.at_once = service, at_once
         self._told = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """What signals call, in the main thread."""
-        self.force_exit = self.should_exit = self._told
+        if self._told:
+            self.force_exit = self.should_exit = True
+            self.at_once()
         self.service.refuse()
         self._told = True
 
@@ -138,5 +142,12 @@ class _Impatient(H11Protocol):
     def _hang_up(self) -> None:
         if not self.transport.is_closing():
             if self.cycle is None:
-                self.transport.write(TOO_SLOW)
+                self.transport.write(_too_slow(self.patience))
             self.transport.close()
+
+
+def _too_slow(seconds: float) -> bytes:
+    """The answer to a head that never comes to its end: no request yet that an application could answer."""
+    body = Problem(detail=f"the head took more than {seconds:g} seconds; send it faster").model_dump_json().encode()
+    head = "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: "
+    return b"%s%d\r\n\r\n%s" % (head.encode(), len(body), body)

@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,14 +13,12 @@ import torch
 
 from rcnn.data.picture import Encoded
 from rcnn.errors import DataError
-from rcnn.serving.batcher import Batcher, Predicts
-from rcnn.serving.limits import Ledger, Limits, RefusedError
+from rcnn.serving.batcher import RGB, Batcher, Predicts
+from rcnn.serving.decoders import Decoders
+from rcnn.serving.limits import Ledger, Limits, RefusedError, Share
 from rcnn.serving.metrics import Metrics
-from rcnn.serving.uploads import Take, decode
 from rcnn.structures import Detections
 
-DECODERS = 2
-"""Threads that decode: enough to keep one detector busy."""
 SHAPES = ((480, 640), (640, 480), (480, 480), (480, 800), (800, 480))
 """Heights and widths of pictures that between them lie on all five canvases that pictures share."""
 State = Literal["starting", "ok", "stopping", "broken"]
@@ -58,7 +56,7 @@ class Service:
         self.metrics = Metrics()
         self.batcher = Batcher(detector, self.metrics, batch, wait)
         self.ledger = Ledger(limits)
-        self._decoders = ThreadPoolExecutor(DECODERS, "rcnn-decoder")
+        self._decoders = Decoders(limits)
         self._warm = False
         self._stopping = False
         self.until = math.inf
@@ -94,7 +92,7 @@ class Service:
         while not self.idle and time.monotonic() < self.until:
             await asyncio.sleep(0.01)
         self.finished = await asyncio.to_thread(self.batcher.stop, max(0.1, self.until - time.monotonic()))
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._decoders.stop()
 
     def refuse_if_not_taking(self) -> None:
         """Raise RefusedError where a new request would be in vain."""
@@ -103,14 +101,14 @@ class Service:
         self.ledger.pace = self.batcher.pace
         self.ledger.refuse_full()
 
-    async def detect(self, pictures: Sequence[Encoded], take: Take) -> list[Found]:
+    async def detect(self, pictures: Sequence[Encoded], share: Share) -> list[Found]:
         """What is found in each picture; raises RefusedError for the first that is none, or when time is up.
 
-        What has not begun by then is not done.
+        What has not begun by then is not done; what has begun stays in the share until it is done.
         """
         try:
             async with asyncio.timeout(self.limits.seconds), asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(picture, take)) for picture in pictures]
+                tasks = [group.create_task(self._one(picture, share)) for picture in pictures]
         except TimeoutError:
             raise RefusedError(504, f"no answer within {self.limits.seconds:g} seconds; come back later") from None
         except BaseExceptionGroup as errors:
@@ -118,11 +116,10 @@ class Service:
         self.metrics.pictures.inc(len(pictures))
         return [task.result() for task in tasks]
 
-    async def _one(self, encoded: Encoded, take: Take) -> Found:
-        loop = asyncio.get_running_loop()
+    async def _one(self, encoded: Encoded, share: Share) -> Found:
         try:
-            picture = await loop.run_in_executor(self._decoders, decode, encoded, self.limits, take)
-            found = await asyncio.wrap_future(self.batcher.submit(picture))
+            picture = await asyncio.wrap_future(self._decoders.submit(encoded, share))
+            found = await asyncio.wrap_future(self._submit(picture, share))
         except DataError as error:
             raise RefusedError(422, f"{encoded}: {error}") from None
         except asyncio.CancelledError:
@@ -131,9 +128,23 @@ class Service:
             raise RefusedError(503, "the server ended before the picture's turn", 1) from None
         return Found(encoded.name, picture.shape[:2], found)
 
+    def _submit(self, picture: RGB, share: Share) -> "Future[Detections]":
+        """What is found in a picture, in time; it stays in the share until the future is done or cancelled."""
+        size = picture.nbytes
+        share.take(kept=size)
+        try:
+            future = self.batcher.submit(picture)
+        except RefusedError:
+            share.let_go(size)
+            raise
+        future.add_done_callback(lambda _: share.let_go(size))
+        return future
+
     def _warm_up(self) -> None:
         detector = self.batcher.detector
-        counts = [2**n for n in range(self.batcher.batch.bit_length())] if detector.fills else [1]
+        most = self.batcher.batch if detector.fills else 1
+        # Every power of two that a batch is filled up to: the last is not below the largest batch.
+        counts = [min(2**n, most) for n in range((most - 1).bit_length() + 1)]
         for size in SHAPES if detector.fills else SHAPES[:1]:
             for count in counts:
                 list(detector.predict_each([np.full((*size, 3), 114, np.uint8)] * count, batch=count))

@@ -1,4 +1,4 @@
-"""On a processor each core takes some of a batch's pictures instead of a part of every layer: none waits for others."""
+"""On a processor the cores share a batch's pictures out instead of every layer: none waits for others."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ PIECE = 2
 
 
 class Spread:
-    """A detector that looks at several pictures with a thread each, and at a single one with all `threads`."""
+    """A detector that looks at several pictures side by side: all pieces of a batch together have all `threads`."""
 
     def __init__(self, detector: Predicts, threads: int) -> None:
         self.detector, self.threads = detector, threads
@@ -40,13 +40,14 @@ class Spread:
         size = min(batch, PIECE, -(-len(pictures) // self.threads))
         pieces = [pictures[first : first + size] for first in range(0, len(pictures), size)]
         try:
-            found = list(self._pool.map(lambda piece: self._alone(piece, score), pieces))
+            each = max(1, self.threads // len(pieces))
+            found = list(self._pool.map(lambda piece: self._alone(piece, score, each), pieces))
         finally:
             torch.set_num_threads(self.threads)  # of this thread, and of those that are still to come
         yield from chain.from_iterable(found)
 
-    def _alone(self, pictures: Sequence[RGB], score: float) -> list[Detections | DataError]:
-        torch.set_num_threads(1)  # of the thread that this runs in
+    def _alone(self, pictures: Sequence[RGB], score: float, threads: int) -> list[Detections | DataError]:
+        torch.set_num_threads(threads)  # of the thread that this runs in
         return list(self.detector.predict_each(pictures, len(pictures), score))
 
 

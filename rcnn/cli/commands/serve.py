@@ -1,9 +1,11 @@
 """`rcnn serve`."""
 
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -50,7 +52,8 @@ def serve(
 ) -> int:
     """Answer pictures with what is in them, over HTTP, with a page to try it.
 
-    SIGTERM and Ctrl-C end it once what is in work is done, with status 0; with 1 if time was up before.
+    SIGTERM and Ctrl-C end it once what is in work is done, with status 0; with 1 if time was up before. A second signal
+    ends it at once, with 1.
     """
     _refuse_missing(run, weights)
     from rcnn.api import load_named
@@ -65,7 +68,8 @@ def serve(
         pictures, pixels = min(max_pictures, queue), min(pixels, detector.max_pixels)
         limits = Limits(body, pixels, pictures, queue, memory, time_limit, upload_limit, stop_limit)
         tell(run, str(detector.device), host, server.address_of(sock), server.is_open(sock))
-        finished = server.run(Service(spread(detector), name_of(run), limits, batch, wait_ms / 1e3, score), sock)
+        service = Service(spread(detector), name_of(run), limits, batch, wait_ms / 1e3, score)
+        finished = server.run(service, sock, end_at_once)
     return ended(finished)
 
 
@@ -73,6 +77,14 @@ def ended(finished: bool) -> int:
     """Say how it came to its end; the exit status."""
     print(f"ended: {'all in work was done' if finished else 'time was up for what was in work'}")
     return OK if finished else FAILURE
+
+
+def end_at_once() -> NoReturn:
+    """End this process, whatever its threads do: Python would wait for them, and for all that is in their queues."""
+    with suppress(Exception):  # a signal may come while something is printed, and the reader may be gone
+        print("ended: told so twice; what was in work is lost", flush=True)
+        sys.stderr.flush()
+    os._exit(FAILURE)
 
 
 def name_of(run: str) -> str:

@@ -1,0 +1,84 @@
+"""What threads hold for requests that have ended stays counted, and no longer than they hold it."""
+
+import gc
+import socket
+from contextlib import ExitStack
+from threading import Event
+
+import pytest
+from serving_parts import PNG, Colours, png, serving, threaded, until
+
+from rcnn.data.picture import Encoded
+from rcnn.serving import uploads
+from rcnn.serving.limits import Ledger, Limits, RefusedError
+from rcnn.serving.service import Service
+
+pytestmark = pytest.mark.usefixtures("quiet_log")
+PIXELS = 3 * 6 * 8
+"""Bytes of the picture that `png` makes, decoded."""
+
+
+@pytest.fixture
+def decoding(monkeypatch):
+    """Decoders that wait for this."""
+    go, real = Event(), uploads.read_picture
+    monkeypatch.setattr(uploads, "read_picture", lambda *words: (go.wait(10), real(*words))[1])
+    yield go
+    go.set()
+
+
+def in_memory(content):
+    """How many files of that content there are."""
+    gc.collect()
+    return sum(type(one) is Encoded and one.content == content for one in gc.get_objects())
+
+
+def test_what_decoders_hold_stays_counted_when_clients_hang_up_and_what_waits_is_let_go(decoding):
+    service, body = Service(Colours(), "colours", Limits()), png() + b"no other test's"
+    with threaded(service) as port:
+        with ExitStack() as clients:
+            for _ in range(5):
+                one = clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+                one.sendall(b"POST /detect HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            until(lambda: service.ledger.bytes == 5 * len(body) + 2 * PIXELS)
+            assert in_memory(body) == 5
+        until(lambda: service.idle)
+        until(lambda: service.ledger.bytes == 2 * (len(body) + PIXELS))  # two threads
+        assert service.ledger.pictures == 0
+        assert in_memory(body) == 2
+        decoding.set()
+        until(lambda: service.ledger.bytes == 0)
+
+
+def test_what_a_batch_holds_stays_counted_when_time_is_up():
+    detector = Colours()
+    with serving(detector, seconds=0.2) as (client, service):
+        detector.go.clear()
+        assert client.post("/detect", content=png(), headers=PNG).status_code == 504
+        assert service.idle
+        assert service.ledger.bytes == PIXELS
+        detector.go.set()
+        until(lambda: service.ledger.bytes == 0)
+
+
+def test_memory_that_threads_hold_is_refused_to_others(decoding):
+    with serving(seconds=0.2, memory=5 * PIXELS) as (client, service):
+        kept = len(png()) + PIXELS
+        assert client.post("/detect", content=png(), headers=PNG).status_code == 504
+        assert service.ledger.bytes == kept
+        assert client.post("/detect", content=bytes(5 * PIXELS - kept + 1), headers=PNG).status_code == 503
+        decoding.set()
+        until(lambda: service.ledger.bytes == 0)
+        assert client.post("/detect", content=png(), headers=PNG).status_code == 200
+
+
+def test_a_request_that_has_ended_takes_and_keeps_nothing_more():
+    ledger = Ledger(Limits())
+    with ledger.share() as share:
+        share.take(size=10, kept=4)
+    assert ledger.bytes == 4
+    for words in ({"size": 1}, {"kept": 1}):
+        with pytest.raises(RefusedError, match="the request has ended"):
+            share.take(**words)
+    share.let_go(4)
+    assert (ledger.bytes, ledger.pictures, ledger.empty) == (0, 0, True)
