@@ -1,6 +1,7 @@
 """Files for other engines: what is traced once here serves all of these tests, for tracing takes its time."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -255,6 +256,25 @@ def test_a_file_that_answers_otherwise_is_not_written(traced, lively, tmp_path, 
     with pytest.raises(DisagreementError):
         export(lively, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_export_that_ends_between_its_two_files_leaves_no_old_one_beside_a_new_one(
+    traced, lively, tmp_path, monkeypatch
+):
+    pytest.importorskip("openvino")
+    for name in ("model.xml", "model.bin"):
+        (tmp_path / name).write_text("old")
+    replace = Path.replace
+
+    def xml_fails(self, target):
+        if target == tmp_path / "model.xml":
+            raise OSError("disk full")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", xml_fails)
+    with pytest.raises(OSError, match="disk full"):
+        export(lively, tmp_path / "model.xml", Plan(format="openvino"), overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.bin"]
 
 
 def test_the_command_tells_stages_and_speed(traced, lively, tmp_path, capsys, quiet_log):

@@ -27,6 +27,7 @@ from rcnn.export.contract import (
 from rcnn.export.engines import as_tensors, run_program, seconds_each
 from rcnn.export.graph import Graph, with_limits
 from rcnn.export.metadata import put_onnx_metadata
+from rcnn.export.placing import put
 from rcnn.export.plan import DEFAULT, Plan, refuse
 from rcnn.export.program import DynamicShapes, export_program
 from rcnn.export.sensitivity import BOUND, Kept, keep_sensitive
@@ -171,8 +172,7 @@ class _Export:
             hold_file(self.graph, run, cases, self._tolerance())
             seconds = self._seconds(run, cases)
             del run  # its files are open
-            for file in sorted(place.parent.iterdir()):  # .bin before .xml, which names it
-                file.replace(path.with_suffix(file.suffix))
+            put(place, path)
         return seconds
 
     def _cases(self) -> list[Case]:
