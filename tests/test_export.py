@@ -23,7 +23,7 @@ from rcnn.export import onnx as to_onnx_module
 from rcnn.export.canvases import arrays_of, in_bytes
 from rcnn.export.contract import TOLERANCES, Case, cases_of, hold, hold_file
 from rcnn.export.engines import as_tensors, run_onnx, run_openvino, run_program
-from rcnn.export.graph import Graph
+from rcnn.export.graph import Graph, set_limits
 from rcnn.export.onnx import to_onnx, with_outputs
 from rcnn.export.openvino import only_outputs, to_openvino
 from rcnn.export.pictures import made_up
@@ -355,9 +355,8 @@ def test_data_for_8_bits_is_looked_at_before_anything_is_traced(lively, tmp_path
 
 
 def test_limits_given_at_export_are_the_graphs(lively):
-    from rcnn.export.graph import with_limits
-
-    model = with_limits(rcnn.load(lively, "cpu").model, score=0.4, nms=None, detections=5)
+    model = rcnn.load(lively, "cpu").model
+    set_limits(model, score=0.4, nms=None, detections=5)
     assert (model.postprocess.score, model.postprocess.detections) == (0.4, 5)
     assert model.postprocess.nms == rcnn.load(lively, "cpu").model.postprocess.nms
 

@@ -25,7 +25,7 @@ from rcnn.export.contract import (
     single_cases,
 )
 from rcnn.export.engines import as_tensors, run_program, seconds_each
-from rcnn.export.graph import Graph, with_limits
+from rcnn.export.graph import Graph, set_limits
 from rcnn.export.metadata import put_onnx_metadata
 from rcnn.export.placing import put
 from rcnn.export.plan import DEFAULT, Plan, refuse
@@ -80,7 +80,7 @@ def export(
     refuse(plan, path, calibration, evaluation, overwrite)
     loaded = read_whole(run, torch.device("cpu"), weights)
     loaded = replace(loaded, detector=loaded.detector.settled())
-    with_limits(loaded.detector.model, plan.score, plan.nms, plan.detections)  # type: ignore[arg-type]
+    set_limits(loaded.detector.model, plan.score, plan.nms, plan.detections)  # type: ignore[arg-type]
     folder = Path(run) if Path(run).is_dir() else None
     work = _Export(loaded, plan, ExportInputs(loaded.detector, plan.kind, folder), pictures, tell)
     if plan.format == "torch":
