@@ -1,6 +1,7 @@
 """Exported detectors in lower precision: what is rounded, what is not, and what is said of it."""
 
 import json
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -162,6 +163,27 @@ def test_a_part_that_a_detector_does_not_have_is_named(onnx_int8, openvino_int8)
 def test_calibration_wants_pictures(model, engine):
     with pytest.raises(ConfigError, match="no pictures to calibrate on"):
         engine(model, [])
+
+
+@pytest.mark.parametrize("engine", [OnnxInt8, OpenVINOInt8])
+def test_calibration_holds_few_of_its_feeds_at_a_time(model, engine):
+    """Each is as large as a batch of the detector's canvases."""
+    made, most = [], []
+
+    class Made:
+        def __len__(self):
+            return 8
+
+        def __iter__(self):
+            for feed in feeds(8):
+                copy = feed["images"].copy()
+                made.append(weakref.ref(copy))
+                most.append(sum(one() is not None for one in made))
+                yield feed | {"images": copy}
+
+    engine(model, Made())
+    assert len(most) >= 8
+    assert max(most) <= 3
 
 
 def test_files_in_8_bits_say_so_and_all_else_that_they_said(onnx_int8):

@@ -148,7 +148,7 @@ class _Export:
         split: str,
         points: float,
     ) -> Callable[["ModelProto"], tuple[Any, Kept[Any] | None]]:
-        """What puts a model into 8 bits; its data is read at once, so that what is wrong there is told first."""
+        """What puts a model into 8 bits; its data is looked at before, so that what is wrong there is told first."""
         samples = self.inputs.calibration(calibration)
         scorer = Scorer(self.inputs, form, self.metadata, evaluation, split, self.tell) if evaluation else None
 
