@@ -295,6 +295,7 @@ def test_the_command_tells_stages_and_speed(traced, lively, tmp_path, capsys, qu
         (["--bf16"], "bf16: ONNX Runtime has no convolution in bf16"),
         (["--format", "torch", "--half"], "--format torch: has no fp16"),
         (["--split", "test"], "--split test: is for --eval DATA"),
+        (["--points", "0.2"], "--points 0.2: is for --eval DATA"),
         (["--format", "torch", "--bf16"], "--format torch: has no bf16"),
         (["--eval", "data"], "--eval DATA: says what 8 bits cost; pass --int8 DATA too"),
         (["--with-resize", "--batch", "4"], "--with-resize: takes one picture at a time"),
