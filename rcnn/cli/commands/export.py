@@ -77,7 +77,7 @@ def export(
     refuse(plan, path, int8, evaluation, overwrite)
     for option, value, usual in (("--split", split, SPLIT), ("--points", points, BOUND)):
         if evaluation is None and value != usual:
-            raise ConfigError(f"{option} {value}: is for --eval DATA, the pictures that say what 8 bits cost; pass both")
+            raise ConfigError(f"{option} {value}: is for --eval DATA, which says what 8 bits cost; pass both")
     refuse_missing(run, int8, evaluation)
     from rcnn.api import exporting
     from rcnn.cli.export import show, tell
