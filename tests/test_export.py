@@ -21,7 +21,7 @@ from rcnn.data.preprocess import Preprocess
 from rcnn.errors import ConfigError, DataError, DisagreementError
 from rcnn.export import onnx as to_onnx_module
 from rcnn.export.canvases import arrays_of, in_bytes
-from rcnn.export.contract import TOLERANCES, Case, cases_of, hold, hold_file
+from rcnn.export.contract import TOLERANCES, Case, Original, cases_of, hold, hold_file
 from rcnn.export.engines import as_tensors, run_onnx, run_openvino, run_program
 from rcnn.export.graph import Graph, set_limits
 from rcnn.export.onnx import to_onnx, with_outputs
@@ -73,6 +73,11 @@ def graph(detector):
 
 
 @pytest.fixture(scope="module")
+def original(graph):
+    return Original(graph)
+
+
+@pytest.fixture(scope="module")
 def canvases(detector):
     return ExportInputs(detector, "uint8").canvases(())
 
@@ -105,14 +110,14 @@ def traced(monkeypatch, program, model):
 
 
 @pytest.mark.parametrize("engine", ["torch", "onnxruntime", "openvino"])
-def test_every_engine_computes_each_stage_as_the_original_does(engine, graph, canvases, program, model):
+def test_every_engine_computes_each_stage_as_the_original_does(engine, original, canvases, program, model):
     pytest.importorskip(engine)
     run = {
         "torch": lambda: run_program(program),
         "onnxruntime": lambda: run_onnx(model),
         "openvino": lambda: run_openvino(to_openvino(model)),
     }[engine]()
-    near = hold(graph, run, cases_of(canvases, None), TOLERANCES["fp32"])
+    near = hold(original, run, cases_of(canvases, None), TOLERANCES["fp32"])
     assert near.found > 100
     assert near.detections == near.proposals == 1.0
     assert near.features < 1e-4
@@ -135,7 +140,7 @@ def test_a_fixed_batch_is_held_with_and_without_an_empty_picture(graph, canvases
     assert graph(**as_tensors(last.own))["count"].tolist()[-1] == 0
 
 
-def test_a_proposal_that_only_the_file_has_is_told(graph, canvases, program):
+def test_a_proposal_that_only_the_file_has_is_told(original, canvases, program):
     run, nothing = run_program(program), cases_of(canvases, None)[2]
 
     def lavish(arrays):
@@ -144,19 +149,19 @@ def test_a_proposal_that_only_the_file_has_is_told(graph, canvases, program):
         return found
 
     with pytest.raises(DisagreementError, match=r"only 0\.0% of the proposals are the same"):
-        hold(graph, lavish, [nothing], TOLERANCES["fp32"])
+        hold(original, lavish, [nothing], TOLERANCES["fp32"])
 
 
-def test_an_engine_that_fails_is_told_with_the_case(graph, canvases):
+def test_an_engine_that_fails_is_told_with_the_case(original, canvases):
     def failing(arrays):
         raise RuntimeError("no kernel\nand more")
 
     for compare in (hold, hold_file):
         with pytest.raises(DisagreementError, match=r"fails, 4 of \d+ x \d+: no kernel; nothing is written"):
-            compare(graph, failing, cases_of(canvases, None), TOLERANCES["fp32"])
+            compare(original, failing, cases_of(canvases, None), TOLERANCES["fp32"])
 
 
-def test_a_file_that_finds_other_things_is_told(graph, canvases, program):
+def test_a_file_that_finds_other_things_is_told(original, canvases, program):
     run = run_program(program)
 
     def renamed(arrays):
@@ -165,7 +170,7 @@ def test_a_file_that_finds_other_things_is_told(graph, canvases, program):
         return found
 
     with pytest.raises(DisagreementError, match="of the detections are the same"):
-        hold_file(graph, renamed, cases_of(canvases, None), TOLERANCES["fp32"])
+        hold_file(original, renamed, cases_of(canvases, None), TOLERANCES["fp32"])
 
 
 def test_a_picture_of_no_extent_alone_gives_outputs_of_full_size(model, canvases):
@@ -177,7 +182,7 @@ def test_a_picture_of_no_extent_alone_gives_outputs_of_full_size(model, canvases
     assert not any(found[name].any() for name in OUTPUTS)
 
 
-def test_a_graph_that_computes_something_else_is_told_by_its_first_stage(graph, canvases, program):
+def test_a_graph_that_computes_something_else_is_told_by_its_first_stage(original, canvases, program):
     run = run_program(program)
 
     def shifted(arrays):
@@ -186,14 +191,14 @@ def test_a_graph_that_computes_something_else_is_told_by_its_first_stage(graph, 
         return found
 
     with pytest.raises(DisagreementError, match=r"4 of \d+ x \d+: features\.2: differs .* nothing is written"):
-        hold(graph, shifted, cases_of(canvases, None), TOLERANCES["fp32"])
+        hold(original, shifted, cases_of(canvases, None), TOLERANCES["fp32"])
 
 
 @pytest.mark.parametrize(
     ("part", "message"),
     [("regions", "proposals are the same"), ("pooled", "pooled features"), ("scores", "detections are the same")],
 )
-def test_each_later_stage_is_held_too(part, message, graph, canvases, program):
+def test_each_later_stage_is_held_too(part, message, original, canvases, program):
     run = run_program(program)
     one = [Case("one", canvases[0], canvases[0])]
 
@@ -203,7 +208,7 @@ def test_each_later_stage_is_held_too(part, message, graph, canvases, program):
         return found
 
     with pytest.raises(DisagreementError, match=message):
-        hold(graph, wrong, one, TOLERANCES["fp32"])
+        hold(original, wrong, one, TOLERANCES["fp32"])
 
 
 def test_fewer_outputs_are_the_same_outputs(model, canvases):
@@ -275,6 +280,13 @@ def test_an_export_that_ends_between_its_two_files_leaves_no_old_one_beside_a_ne
     with pytest.raises(OSError, match="disk full"):
         export(lively, tmp_path / "model.xml", Plan(format="openvino"), overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["model.bin"]
+
+
+def test_the_original_looks_at_each_case_once(traced, lively, tmp_path, monkeypatch):
+    forward, looked = Graph.forward, []
+    monkeypatch.setattr(Graph, "forward", lambda self, **arrays: (looked.append(arrays), forward(self, **arrays))[1])
+    done = export(lively, tmp_path / "model.onnx")
+    assert len(looked) == len(done.cases) == 6
 
 
 def test_the_command_tells_stages_and_speed(traced, lively, tmp_path, capsys, quiet_log):

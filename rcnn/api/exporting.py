@@ -17,6 +17,7 @@ from rcnn.export.contract import (
     TOLERANCES,
     Case,
     Nearness,
+    Original,
     Run,
     Tolerance,
     cases_of,
@@ -109,6 +110,7 @@ class _Export:
             raise ConfigError("--with-resize: this method needs regions from outside, in pixels of the canvas")
         self.canvases = self.inputs.canvases(self.pictures)
         self.graph = self._graph(with_stages=True)
+        self.original = Original(self.graph)
         self.metadata = described(self.loaded, self.plan)
 
     def as_program(self, path: Path) -> Exported:
@@ -169,7 +171,7 @@ class _Export:
             place = Path(folder) / path.name
             write(place)
             run = opened(place)
-            hold_file(self.graph, run, cases, self._tolerance())
+            hold_file(self.original, run, cases, self._tolerance())
             seconds = self._seconds(run, cases)
             del run  # its files are open
             put(place, path)
@@ -206,7 +208,7 @@ class _Export:
 
     def _held(self, run: Run, cases: Sequence[Case]) -> Nearness:
         self.tell(f"comparing stage by stage: {', '.join(_names(cases))}")
-        nearness = hold(self.graph, run, cases, self._tolerance())
+        nearness = hold(self.original, run, cases, self._tolerance())
         if not nearness.found:
             self.tell("nothing is found in these pictures, so no detections were compared; pass --pictures FILE")
         return nearness
