@@ -41,17 +41,19 @@ CLASSES = ["disc", "square"]
 
 @pytest.fixture(scope="module")
 def lively(tmp_path_factory):
+    return write_lively(tmp_path_factory.mktemp("export") / "run", {"input.short": 96, "input.long": 160})
+
+
+def write_lively(place, settings):
     """The folder of a run whose random weights are spread so that it finds something, and never the same score."""
-    config = override(tiny_config(), None, (), {"input.short": 96, "input.long": 160})
+    config = override(tiny_config(), None, (), settings)
     torch.manual_seed(0)
     model, _ = build.detector(config, len(CLASSES))
-    for layer, spread in (
-        (model.head.cls_score, 0.5),
-        (model.rpn.head.cls_logits, 0.5),
-        (model.rpn.head.bbox_pred, 0.05),
-    ):
-        torch.nn.init.normal_(layer.weight, std=spread)
-    folder = RunFolder(tmp_path_factory.mktemp("export") / "run")
+    spreads = {"head.cls_score": 0.5, "rpn.head.cls_logits": 0.5, "rpn.head.bbox_pred": 0.05}
+    for name, layer in model.named_modules():
+        if name in spreads:
+            torch.nn.init.normal_(layer.weight, std=spreads[name])
+    folder = RunFolder(place)
     folder.create(overwrite=False)
     about = {
         "config": config.model_dump(mode="json"),
@@ -280,6 +282,15 @@ def test_an_export_that_ends_between_its_two_files_leaves_no_old_one_beside_a_ne
     with pytest.raises(OSError, match="disk full"):
         export(lively, tmp_path / "model.xml", Plan(format="openvino"), overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["model.bin"]
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_figures_of_bf16_that_are_of_fp32_are_told_as_such(traced, lively, tmp_path, monkeypatch, able):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(exporting, "openvino_has_bf16", lambda: able)
+    told = []
+    export(lively, tmp_path / "model.xml", Plan(format="openvino", precision="bf16"), tell=told.append)
+    assert [line for line in told if "no bf16" in line and "fp32" in line] == [told[1]] * (not able)
 
 
 def test_the_original_looks_at_each_case_once(traced, lively, tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from rcnn.export.contract import (
     hold_file,
     single_cases,
 )
-from rcnn.export.engines import as_tensors, run_program, seconds_each
+from rcnn.export.engines import as_tensors, openvino_has_bf16, run_program, seconds_each
 from rcnn.export.graph import Graph, set_limits
 from rcnn.export.metadata import put_onnx_metadata
 from rcnn.export.placing import put
@@ -136,6 +136,8 @@ class _Export:
             made, kept = quantised(onnx)
         else:
             made = (form.half if self.plan.precision == "fp16" else form.convert)(onnx)
+        if self.plan.precision == "bf16" and not openvino_has_bf16():
+            self.tell("this processor has no bf16: the file computes in fp32 here, and what is told of it is of fp32")
         cases = self._cases()
         nearness = self._held(form.run(made, self.plan.precision), cases)
         finished, half = form.finished(made), self.plan.precision in ("fp16", "bf16")
