@@ -142,7 +142,8 @@ def read(file: str | Path, channels: int = 3, max_pixels: int = 100_000_000) -> 
     """The picture in a file as it is shown [height, width, C]: upright (EXIF), transparent parts on white."""
     try:
         with Image.open(file, formats=FORMATS) as image:
-            if not 0 < image.width * image.height <= max_pixels or image.mode == "F":
+            deep = image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM"))
+            if deep or not 0 < image.width * image.height <= max_pixels:
                 limits = f"up to {max_pixels:,} pixels of 8 or 16 bits are read"
                 raise PictureError(f"{file}: {image.width} x {image.height}, {image.mode}; {limits}")
             return _pixels(image, channels)
@@ -153,7 +154,8 @@ def read(file: str | Path, channels: int = 3, max_pixels: int = 100_000_000) -> 
 
 
 def _pixels(image: Image.Image, channels: int) -> np.ndarray:
-    with suppress(Exception):  # broken EXIF data; if the pixels are broken, they are so below
+    image.load()  # raises where pixels are broken, and only this first time
+    with suppress(Exception):  # broken EXIF data
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") and channels in (1, 3):  # 16 bits of gray, whatever Pillow keeps them in
         gray = np.asarray(image).astype(np.uint16)[:, :, None]
@@ -349,11 +351,10 @@ class Detector:
             yield from self._chunk([(self._read(picture), regions) for picture, regions in chunk], score)
 
     def _read(self, picture: Picture) -> np.ndarray:
-        array = picture
-        if not isinstance(array, np.ndarray):
-            array = read(array, self.input.channels, self.input.max_pixels)
-        if array.ndim != 3 or array.shape[2] != self.input.channels or not array.size:
-            raise PictureError(f"a picture is {array.shape}; give height x width x {self.input.channels} channels")
+        about = self.input
+        array = picture if isinstance(picture, np.ndarray) else read(picture, about.channels, about.max_pixels)
+        if array.ndim != 3 or array.shape[2] != about.channels or not array.size:
+            raise PictureError(f"a picture is {array.shape}; give height x width x {about.channels} channels")
         return array
 
     def _chunk(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], score: float | None) -> list[Detections]:

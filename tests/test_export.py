@@ -1,6 +1,7 @@
 """Files for other engines: what is traced once here serves all of these tests, for tracing takes its time."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +21,9 @@ from rcnn.data.preprocess import Preprocess
 from rcnn.errors import ConfigError, DataError, DisagreementError
 from rcnn.export import onnx as to_onnx_module
 from rcnn.export.canvases import arrays_of, in_bytes
-from rcnn.export.contract import TOLERANCES, Case, cases_of, hold, hold_file
+from rcnn.export.contract import TOLERANCES, Case, Original, cases_of, hold, hold_file
 from rcnn.export.engines import as_tensors, run_onnx, run_openvino, run_program
-from rcnn.export.graph import Graph
+from rcnn.export.graph import Graph, set_limits
 from rcnn.export.onnx import to_onnx, with_outputs
 from rcnn.export.openvino import only_outputs, to_openvino
 from rcnn.export.pictures import made_up
@@ -40,17 +41,19 @@ CLASSES = ["disc", "square"]
 
 @pytest.fixture(scope="module")
 def lively(tmp_path_factory):
+    return write_lively(tmp_path_factory.mktemp("export") / "run", {"input.short": 96, "input.long": 160})
+
+
+def write_lively(place, settings):
     """The folder of a run whose random weights are spread so that it finds something, and never the same score."""
-    config = override(tiny_config(), None, (), {"input.short": 96, "input.long": 160})
+    config = override(tiny_config(), None, (), settings)
     torch.manual_seed(0)
     model, _ = build.detector(config, len(CLASSES))
-    for layer, spread in (
-        (model.head.cls_score, 0.5),
-        (model.rpn.head.cls_logits, 0.5),
-        (model.rpn.head.bbox_pred, 0.05),
-    ):
-        torch.nn.init.normal_(layer.weight, std=spread)
-    folder = RunFolder(tmp_path_factory.mktemp("export") / "run")
+    spreads = {"head.cls_score": 0.5, "rpn.head.cls_logits": 0.5, "rpn.head.bbox_pred": 0.05}
+    for name, layer in model.named_modules():
+        if name in spreads:
+            torch.nn.init.normal_(layer.weight, std=spreads[name])
+    folder = RunFolder(place)
     folder.create(overwrite=False)
     about = {
         "config": config.model_dump(mode="json"),
@@ -69,6 +72,11 @@ def detector(lively):
 @pytest.fixture(scope="module")
 def graph(detector):
     return Graph(detector.model, detector.preprocess).eval()
+
+
+@pytest.fixture(scope="module")
+def original(graph):
+    return Original(graph)
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +112,14 @@ def traced(monkeypatch, program, model):
 
 
 @pytest.mark.parametrize("engine", ["torch", "onnxruntime", "openvino"])
-def test_every_engine_computes_each_stage_as_the_original_does(engine, graph, canvases, program, model):
+def test_every_engine_computes_each_stage_as_the_original_does(engine, original, canvases, program, model):
     pytest.importorskip(engine)
     run = {
         "torch": lambda: run_program(program),
         "onnxruntime": lambda: run_onnx(model),
         "openvino": lambda: run_openvino(to_openvino(model)),
     }[engine]()
-    near = hold(graph, run, cases_of(canvases, None), TOLERANCES["fp32"])
+    near = hold(original, run, cases_of(canvases, None), TOLERANCES["fp32"])
     assert near.found > 100
     assert near.detections == near.proposals == 1.0
     assert near.features < 1e-4
@@ -134,7 +142,7 @@ def test_a_fixed_batch_is_held_with_and_without_an_empty_picture(graph, canvases
     assert graph(**as_tensors(last.own))["count"].tolist()[-1] == 0
 
 
-def test_a_proposal_that_only_the_file_has_is_told(graph, canvases, program):
+def test_a_proposal_that_only_the_file_has_is_told(original, canvases, program):
     run, nothing = run_program(program), cases_of(canvases, None)[2]
 
     def lavish(arrays):
@@ -143,19 +151,19 @@ def test_a_proposal_that_only_the_file_has_is_told(graph, canvases, program):
         return found
 
     with pytest.raises(DisagreementError, match=r"only 0\.0% of the proposals are the same"):
-        hold(graph, lavish, [nothing], TOLERANCES["fp32"])
+        hold(original, lavish, [nothing], TOLERANCES["fp32"])
 
 
-def test_an_engine_that_fails_is_told_with_the_case(graph, canvases):
+def test_an_engine_that_fails_is_told_with_the_case(original, canvases):
     def failing(arrays):
         raise RuntimeError("no kernel\nand more")
 
     for compare in (hold, hold_file):
         with pytest.raises(DisagreementError, match=r"fails, 4 of \d+ x \d+: no kernel; nothing is written"):
-            compare(graph, failing, cases_of(canvases, None), TOLERANCES["fp32"])
+            compare(original, failing, cases_of(canvases, None), TOLERANCES["fp32"])
 
 
-def test_a_file_that_finds_other_things_is_told(graph, canvases, program):
+def test_a_file_that_finds_other_things_is_told(original, canvases, program):
     run = run_program(program)
 
     def renamed(arrays):
@@ -164,7 +172,7 @@ def test_a_file_that_finds_other_things_is_told(graph, canvases, program):
         return found
 
     with pytest.raises(DisagreementError, match="of the detections are the same"):
-        hold_file(graph, renamed, cases_of(canvases, None), TOLERANCES["fp32"])
+        hold_file(original, renamed, cases_of(canvases, None), TOLERANCES["fp32"])
 
 
 def test_a_picture_of_no_extent_alone_gives_outputs_of_full_size(model, canvases):
@@ -176,7 +184,7 @@ def test_a_picture_of_no_extent_alone_gives_outputs_of_full_size(model, canvases
     assert not any(found[name].any() for name in OUTPUTS)
 
 
-def test_a_graph_that_computes_something_else_is_told_by_its_first_stage(graph, canvases, program):
+def test_a_graph_that_computes_something_else_is_told_by_its_first_stage(original, canvases, program):
     run = run_program(program)
 
     def shifted(arrays):
@@ -185,14 +193,14 @@ def test_a_graph_that_computes_something_else_is_told_by_its_first_stage(graph, 
         return found
 
     with pytest.raises(DisagreementError, match=r"4 of \d+ x \d+: features\.2: differs .* nothing is written"):
-        hold(graph, shifted, cases_of(canvases, None), TOLERANCES["fp32"])
+        hold(original, shifted, cases_of(canvases, None), TOLERANCES["fp32"])
 
 
 @pytest.mark.parametrize(
     ("part", "message"),
     [("regions", "proposals are the same"), ("pooled", "pooled features"), ("scores", "detections are the same")],
 )
-def test_each_later_stage_is_held_too(part, message, graph, canvases, program):
+def test_each_later_stage_is_held_too(part, message, original, canvases, program):
     run = run_program(program)
     one = [Case("one", canvases[0], canvases[0])]
 
@@ -202,7 +210,7 @@ def test_each_later_stage_is_held_too(part, message, graph, canvases, program):
         return found
 
     with pytest.raises(DisagreementError, match=message):
-        hold(graph, wrong, one, TOLERANCES["fp32"])
+        hold(original, wrong, one, TOLERANCES["fp32"])
 
 
 def test_fewer_outputs_are_the_same_outputs(model, canvases):
@@ -257,6 +265,41 @@ def test_a_file_that_answers_otherwise_is_not_written(traced, lively, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+def test_an_export_that_ends_between_its_two_files_leaves_no_old_one_beside_a_new_one(
+    traced, lively, tmp_path, monkeypatch
+):
+    pytest.importorskip("openvino")
+    for name in ("model.xml", "model.bin"):
+        (tmp_path / name).write_text("old")
+    replace = Path.replace
+
+    def xml_fails(self, target):
+        if target == tmp_path / "model.xml":
+            raise OSError("disk full")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", xml_fails)
+    with pytest.raises(OSError, match="disk full"):
+        export(lively, tmp_path / "model.xml", Plan(format="openvino"), overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.bin"]
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_figures_of_bf16_that_are_of_fp32_are_told_as_such(traced, lively, tmp_path, monkeypatch, able):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(exporting, "openvino_has_bf16", lambda: able)
+    told = []
+    export(lively, tmp_path / "model.xml", Plan(format="openvino", precision="bf16"), tell=told.append)
+    assert [line for line in told if "no bf16" in line and "fp32" in line] == [told[1]] * (not able)
+
+
+def test_the_original_looks_at_each_case_once(traced, lively, tmp_path, monkeypatch):
+    forward, looked = Graph.forward, []
+    monkeypatch.setattr(Graph, "forward", lambda self, **arrays: (looked.append(arrays), forward(self, **arrays))[1])
+    done = export(lively, tmp_path / "model.onnx")
+    assert len(looked) == len(done.cases) == 6
+
+
 def test_the_command_tells_stages_and_speed(traced, lively, tmp_path, capsys, quiet_log):
     assert main(["export", str(lively), "--out", str(tmp_path / "m.onnx")]) == 0
     said = capsys.readouterr().out
@@ -275,6 +318,7 @@ def test_the_command_tells_stages_and_speed(traced, lively, tmp_path, capsys, qu
         (["--bf16"], "bf16: ONNX Runtime has no convolution in bf16"),
         (["--format", "torch", "--half"], "--format torch: has no fp16"),
         (["--split", "test"], "--split test: is for --eval DATA"),
+        (["--points", "0.2"], "--points 0.2: is for --eval DATA"),
         (["--format", "torch", "--bf16"], "--format torch: has no bf16"),
         (["--eval", "data"], "--eval DATA: says what 8 bits cost; pass --int8 DATA too"),
         (["--with-resize", "--batch", "4"], "--with-resize: takes one picture at a time"),
@@ -335,9 +379,8 @@ def test_data_for_8_bits_is_looked_at_before_anything_is_traced(lively, tmp_path
 
 
 def test_limits_given_at_export_are_the_graphs(lively):
-    from rcnn.export.graph import with_limits
-
-    model = with_limits(rcnn.load(lively, "cpu").model, score=0.4, nms=None, detections=5)
+    model = rcnn.load(lively, "cpu").model
+    set_limits(model, score=0.4, nms=None, detections=5)
     assert (model.postprocess.score, model.postprocess.detections) == (0.4, 5)
     assert model.postprocess.nms == rcnn.load(lively, "cpu").model.postprocess.nms
 

@@ -1,7 +1,9 @@
 """Exported detectors in lower precision: what is rounded, what is not, and what is said of it."""
 
 import json
+import weakref
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,12 +36,12 @@ def model():
 
 @pytest.fixture(scope="module")
 def onnx_int8(model):
-    return OnnxInt8(model, iter(feeds(4)))
+    return OnnxInt8(model, feeds(4))
 
 
 @pytest.fixture(scope="module")
 def openvino_int8(model):
-    return OpenVINOInt8(model, iter(feeds(4)))
+    return OpenVINOInt8(model, feeds(4))
 
 
 def run_onnx(model, feed):
@@ -160,7 +162,28 @@ def test_a_part_that_a_detector_does_not_have_is_named(onnx_int8, openvino_int8)
 @pytest.mark.parametrize("engine", [OnnxInt8, OpenVINOInt8])
 def test_calibration_wants_pictures(model, engine):
     with pytest.raises(ConfigError, match="no pictures to calibrate on"):
-        engine(model, iter([]))
+        engine(model, [])
+
+
+@pytest.mark.parametrize("engine", [OnnxInt8, OpenVINOInt8])
+def test_calibration_holds_few_of_its_feeds_at_a_time(model, engine):
+    """Each is as large as a batch of the detector's canvases."""
+    made, most = [], []
+
+    class Made:
+        def __len__(self):
+            return 8
+
+        def __iter__(self):
+            for feed in feeds(8):
+                copy = feed["images"].copy()
+                made.append(weakref.ref(copy))
+                most.append(sum(one() is not None for one in made))
+                yield feed | {"images": copy}
+
+    engine(model, Made())
+    assert len(most) >= 8
+    assert max(most) <= 3
 
 
 def test_files_in_8_bits_say_so_and_all_else_that_they_said(onnx_int8):
@@ -198,6 +221,24 @@ def test_a_failure_leaves_the_files_of_before_and_nothing_else(model, tmp_path, 
     with pytest.raises(RuntimeError, match="disk full"):
         write_openvino(to_openvino(model), tmp_path / "m.xml", METADATA)
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"m.xml": "old", "m.bin": "old"}
+
+
+def test_a_failure_between_the_two_files_leaves_no_old_one_beside_a_new_one(model, tmp_path, monkeypatch):
+    for name in ("m.xml", "m.bin"):
+        (tmp_path / name).write_text("old")
+    replace, done = Path.replace, []
+
+    def second_fails(self, target):
+        done.append(target)
+        if len(done) == 2:
+            raise OSError("disk full")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", second_fails)
+    with pytest.raises(OSError, match="disk full"):
+        write_openvino(to_openvino(model), tmp_path / "m.xml", METADATA)
+    assert [file.name for file in tmp_path.iterdir()] == ["m.bin"]
+    assert (tmp_path / "m.bin").read_bytes() != b"old"
 
 
 def test_openvinos_files_must_be_called_xml(model, tmp_path):

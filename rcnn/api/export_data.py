@@ -5,14 +5,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from jaxtyping import Shaped
 
 from rcnn.api.data import read_data, split, with_splits_of
 from rcnn.api.measuring import evaluate_detector, evaluation_samples
-from rcnn.data.picture import resolve
+from rcnn.data.picture import picture_size, resolve
 from rcnn.data.raw import Size
 from rcnn.errors import DataError
 from rcnn.export.canvases import Arrays, arrays_of, in_bytes, stacked
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from rcnn.export.formats import EngineFormat
     from rcnn.export.metadata import Metadata
 
+Kind = TypeVar("Kind")
 TOGETHER = 4
 """Pictures of one canvas that are compared together."""
 
@@ -60,13 +60,27 @@ class ExportInputs:
 
     def canvases(self, pictures: Sequence[Picture]) -> list[Arrays]:
         """Four pictures on each of two canvases; made up where there are none."""
+        return [
+            stacked([self.arrays(_nth(group, place)) for place in range(TOGETHER)]) for group in self.grouped(pictures)
+        ]
+
+    def grouped(self, pictures: Sequence[Picture]) -> list[list[Pixels]]:
+        """The chosen pictures on the two canvases that have most of them; what is on one alone is turned or halved.
+
+        One group alone comes out only where there is one canvas for all pictures.
+        """
+        chosen = self.chosen(pictures)
+        groups = self._by_canvas(chosen)
+        for change in (_turned, _halved):  # near-square pictures stay on their canvas when they are turned
+            if len(groups) < 2:
+                groups = self._by_canvas([*chosen, *(np.ascontiguousarray(change(pixels)) for pixels in chosen)])
+        return groups[:2]
+
+    def _by_canvas(self, pictures: Iterable[Pixels]) -> list[list[Pixels]]:
         groups: dict[Size, list[Pixels]] = defaultdict(list)
-        for pixels in self.chosen(pictures):
-            groups[self._canvas(pixels)].append(pixels)
-        most = sorted(groups.values(), key=len, reverse=True)[:2]
-        if len(most) == 1:
-            most.append([np.ascontiguousarray(_upright(pixels)) for pixels in most[0]])
-        return [stacked([self.arrays(_nth(group, place)) for place in range(TOGETHER)]) for group in most]
+        for pixels in pictures:
+            groups[self._canvas(_size(pixels))].append(pixels)
+        return sorted(groups.values(), key=len, reverse=True)
 
     def chosen(self, pictures: Sequence[Picture]) -> list[Pixels]:
         """At most twice four of the pictures, or made-up ones, half of them upright."""
@@ -81,11 +95,23 @@ class ExportInputs:
         samples = split(self.data(where), "train", "--int8 DATA with a split train")
         return [samples[place] for place in np.unique(np.linspace(0, len(samples) - 1, CALIBRATION).astype(int))]
 
-    def feeds(self, samples: Iterable[Sample], batch: int | None) -> Iterator[Arrays]:
-        """Their pictures, each as a batch of its own (`batch` times, where the file takes so many)."""
-        for sample in samples:
-            arrays = self.given(sample.picture)
-            yield arrays if batch in (None, 1) else {name: array.repeat(batch, 0) for name, array in arrays.items()}
+    def feeds(self, samples: Iterable[Sample], batch: int | None) -> "LaidOut":
+        """Their pictures, each as a batch of its own, or `batch` different ones together.
+
+        Where a canvas has fewer left than `batch`, its first ones come again.
+        """
+        pictures, together = [sample.picture for sample in samples], batch or 1
+        if together == 1:
+            return LaidOut(self.given, [[picture] for picture in pictures])
+        groups: dict[Size, list[Picture]] = defaultdict(list)
+        for picture in pictures:
+            groups[self._canvas(picture_size(picture, self.detector.max_pixels))].append(picture)
+        batches = [
+            [_nth(group, place) for place in range(first, first + together)]
+            for group in groups.values()
+            for first in range(0, len(group), together)
+        ]
+        return LaidOut(self.given, batches)
 
     def data(self, where: Path | str) -> DataSet:
         """A data set, split as it was when the run was trained."""
@@ -99,15 +125,30 @@ class ExportInputs:
             raise DataError(f"a picture of {pixels.dtype}: the file takes 8 bits; pass --input normalised")
         return pixels
 
-    def _canvas(self, pixels: Shaped[np.ndarray, "H W C"]) -> Size:
+    def _canvas(self, size: Size) -> Size:
         preprocess = self.detector.preprocess
-        return preprocess.canvas(preprocess.resized((pixels.shape[0], pixels.shape[1])))
+        return preprocess.canvas(preprocess.resized(size))
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """Batches of pictures that share a canvas, laid out one at a time at each pass: together they fill the memory."""
+
+    lay_out: Callable[[Picture], Arrays]
+    batches: Sequence[Sequence[Picture]]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Arrays]:
+        for pictures in self.batches:
+            yield stacked([self.lay_out(picture) for picture in pictures])
 
 
 def original_cases(seen: ExportInputs, pictures: Sequence[Picture]) -> tuple[list[Arrays], list[Arrays]]:
-    """Pictures one by one, as the original takes them and as a file that resizes takes them; the last one is black."""
-    chosen = seen.chosen(pictures)
-    chosen = [*chosen[:1], *chosen[-1:], np.zeros_like(chosen[0])]
+    """A picture of each canvas and a black one, as the original takes them and as a file that resizes takes them."""
+    chosen = [group[0] for group in seen.grouped(pictures)]
+    chosen.append(np.zeros_like(chosen[0]))
     return [seen.arrays(pixels) for pixels in chosen], [seen.given(pixels) for pixels in chosen]
 
 
@@ -144,12 +185,20 @@ def opened(path: Path) -> Run:
     return lambda arrays: network.engine.run(**arrays)
 
 
-def _upright(pixels: Pixels) -> Pixels:
-    """A picture turned over its diagonal; of a square one, its left half."""
-    height, width = pixels.shape[:2]
-    return pixels[:, : width // 2] if height == width else pixels.swapaxes(0, 1)
+def _size(pixels: Pixels) -> Size:
+    return pixels.shape[0], pixels.shape[1]
 
 
-def _nth(group: Sequence[Pixels], place: int) -> Pixels:
+def _turned(pixels: Pixels) -> Pixels:
+    """A picture turned over its diagonal."""
+    return pixels.swapaxes(0, 1)
+
+
+def _halved(pixels: Pixels) -> Pixels:
+    """Its left half."""
+    return pixels[:, : max(1, pixels.shape[1] // 2)]
+
+
+def _nth(group: Sequence[Kind], place: int) -> Kind:
     """The pictures of a group in turn, over and over."""
     return group[place % len(group)]

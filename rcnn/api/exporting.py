@@ -17,6 +17,7 @@ from rcnn.export.contract import (
     TOLERANCES,
     Case,
     Nearness,
+    Original,
     Run,
     Tolerance,
     cases_of,
@@ -24,9 +25,10 @@ from rcnn.export.contract import (
     hold_file,
     single_cases,
 )
-from rcnn.export.engines import as_tensors, run_program, seconds_each
-from rcnn.export.graph import Graph, with_limits
+from rcnn.export.engines import as_tensors, openvino_has_bf16, run_program, seconds_each
+from rcnn.export.graph import Graph, set_limits
 from rcnn.export.metadata import put_onnx_metadata
+from rcnn.export.placing import put
 from rcnn.export.plan import DEFAULT, Plan, refuse
 from rcnn.export.program import DynamicShapes, export_program
 from rcnn.export.sensitivity import BOUND, Kept, keep_sensitive
@@ -79,7 +81,7 @@ def export(
     refuse(plan, path, calibration, evaluation, overwrite)
     loaded = read_whole(run, torch.device("cpu"), weights)
     loaded = replace(loaded, detector=loaded.detector.settled())
-    with_limits(loaded.detector.model, plan.score, plan.nms, plan.detections)  # type: ignore[arg-type]
+    set_limits(loaded.detector.model, plan.score, plan.nms, plan.detections)  # type: ignore[arg-type]
     folder = Path(run) if Path(run).is_dir() else None
     work = _Export(loaded, plan, ExportInputs(loaded.detector, plan.kind, folder), pictures, tell)
     if plan.format == "torch":
@@ -108,6 +110,7 @@ class _Export:
             raise ConfigError("--with-resize: this method needs regions from outside, in pixels of the canvas")
         self.canvases = self.inputs.canvases(self.pictures)
         self.graph = self._graph(with_stages=True)
+        self.original = Original(self.graph)
         self.metadata = described(self.loaded, self.plan)
 
     def as_program(self, path: Path) -> Exported:
@@ -133,6 +136,8 @@ class _Export:
             made, kept = quantised(onnx)
         else:
             made = (form.half if self.plan.precision == "fp16" else form.convert)(onnx)
+        if self.plan.precision == "bf16" and not openvino_has_bf16():
+            self.tell("this processor has no bf16: the file computes in fp32 here, and what is told of it is of fp32")
         cases = self._cases()
         nearness = self._held(form.run(made, self.plan.precision), cases)
         finished, half = form.finished(made), self.plan.precision in ("fp16", "bf16")
@@ -147,7 +152,7 @@ class _Export:
         split: str,
         points: float,
     ) -> Callable[["ModelProto"], tuple[Any, Kept[Any] | None]]:
-        """What puts a model into 8 bits; its data is read at once, so that what is wrong there is told first."""
+        """What puts a model into 8 bits; its data is looked at before, so that what is wrong there is told first."""
         samples = self.inputs.calibration(calibration)
         scorer = Scorer(self.inputs, form, self.metadata, evaluation, split, self.tell) if evaluation else None
 
@@ -168,11 +173,10 @@ class _Export:
             place = Path(folder) / path.name
             write(place)
             run = opened(place)
-            hold_file(self.graph, run, cases, self._tolerance())
+            hold_file(self.original, run, cases, self._tolerance())
             seconds = self._seconds(run, cases)
             del run  # its files are open
-            for file in sorted(place.parent.iterdir()):  # .bin before .xml, which names it
-                file.replace(path.with_suffix(file.suffix))
+            put(place, path)
         return seconds
 
     def _cases(self) -> list[Case]:
@@ -206,7 +210,7 @@ class _Export:
 
     def _held(self, run: Run, cases: Sequence[Case]) -> Nearness:
         self.tell(f"comparing stage by stage: {', '.join(_names(cases))}")
-        nearness = hold(self.graph, run, cases, self._tolerance())
+        nearness = hold(self.original, run, cases, self._tolerance())
         if not nearness.found:
             self.tell("nothing is found in these pictures, so no detections were compared; pass --pictures FILE")
         return nearness

@@ -40,6 +40,13 @@ def run_openvino(model: Any, precision: Precision = "fp32") -> Run:
     return lambda arrays: {output.any_name: values for output, values in compiled(dict(arrays)).items()}
 
 
+def openvino_has_bf16() -> bool:
+    """Whether OpenVINO computes in bf16 on this processor: where it does not, it takes fp32 without a word."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def run_program(program: "ExportedProgram") -> Run:
     """A program of torch.export as it is."""
     module = program.module()

@@ -1,7 +1,7 @@
 """What an exported detector is calibrated on: the inputs that it will see, picture by picture."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
@@ -14,10 +14,18 @@ CALIBRATION = 100
 """Pictures that are calibrated on unless told otherwise."""
 
 
-def some(feeds: Iterable[Feed]) -> Iterator[Feed]:
-    """The feeds, one after the other; raises ConfigError at once where there are none."""
-    rest = iter(feeds)
-    first = next(rest, None)
-    if first is None:
+@runtime_checkable
+class Feeds(Protocol):
+    """What is gone through as often as need be: a list, or what makes each feed anew when its turn comes."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __iter__(self) -> Iterator[Feed]:
+        """The feeds, one after the other, always the same."""
+
+
+def refuse_none(feeds: Feeds) -> None:
+    """Raise ConfigError where there are no feeds."""
+    if not len(feeds):
         raise ConfigError("--int8: no pictures to calibrate on; give data whose training split has some")
-    return chain([first], rest)

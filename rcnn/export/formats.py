@@ -1,13 +1,13 @@
 """The engines' formats that an ONNX detector can become, behind the same few functions."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from rcnn.export.canvases import Arrays
 from rcnn.export.contract import Run
 from rcnn.export.engines import run_onnx, run_openvino
+from rcnn.export.feeds import Feeds
 from rcnn.export.half_onnx import halved
 from rcnn.export.int8_onnx import OnnxInt8
 from rcnn.export.int8_openvino import OpenVINOInt8
@@ -39,7 +39,7 @@ class EngineFormat:
     suffix: str
     convert: Callable[["ModelProto"], Model]
     half: Callable[["ModelProto"], Model]
-    quantiser: Callable[["ModelProto", Iterable[Arrays]], Quantiser]
+    quantiser: Callable[["ModelProto", Feeds], Quantiser]
     run: Callable[[Model, Precision], Run]
     finished: Callable[[Model], Model]
     """The model whose outputs are the detections alone."""

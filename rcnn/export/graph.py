@@ -113,8 +113,7 @@ def passed(model: Method, batch: Batch) -> Pass:
     return Pass(features, proposals, pooled, model.postprocess(proposals, scores, deltas, batch))
 
 
-def with_limits(model: Method, score: float | None, nms: float | None, detections: int | None) -> Method:
-    """The same network whose detections are limited otherwise: what is None stays."""
+def set_limits(model: Method, score: float | None, nms: float | None, detections: int | None) -> None:
+    """Let a network's detections be limited otherwise from now on: what is None stays."""
     given: dict[str, Any] = {"score": score, "nms": nms, "detections": detections}
     model.postprocess = replace(model.postprocess, **{key: value for key, value in given.items() if value is not None})
-    return model

@@ -1,14 +1,14 @@
 """An ONNX detector in 8 bits, by ONNX Runtime's own quantiser: calibrated once, then with any of its parts left out."""
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
-from rcnn.export.feeds import Feed, some
+from rcnn.export.feeds import Feed, Feeds, refuse_none
 from rcnn.export.layers import PREDICTORS, groups, nodes_of
 from rcnn.export.metadata import onnx_metadata, put_onnx_metadata, with_precision
 
@@ -31,17 +31,18 @@ class OnnxInt8:
     def __init__(
         self,
         model: "ModelProto",
-        feeds: Iterable[Feed],
+        feeds: Feeds,
         always: Collection[str] = PREDICTORS,
         narrow: bool = True,
     ) -> None:
+        refuse_none(feeds)
         self._groups = groups(model)
         self.parts = tuple(part for part in self._groups if part not in always)
         self.floating = model
         self._narrow = narrow
         self._ranges = b""
         self._metadata = with_precision(onnx_metadata(model), "int8")
-        self._whole = self._quantised(self.parts, _Feeds(some(feeds)))
+        self._whole = self._quantised(self.parts, _Feeds(iter(feeds)))
 
     def quantised(self, kept: Collection[str] = ()) -> "ModelProto":
         """The detector in 8 bits but for the parts `kept`."""

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rcnn.errors import WeightsError, first_line
-from rcnn.export.feeds import Feed, some
+from rcnn.export.feeds import Feeds, refuse_none
 from rcnn.export.layers import PREDICTORS, groups, nodes_of, others
 from rcnn.export.openvino import layer_name, to_openvino
 
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 class OpenVINOInt8:
     """Weights of 8 bits a channel, activations of 8 bits, in the layers alone; boxes and scores stay as they are.
 
-    `feeds` are calibrated on; `always` are parts that no one shall put into 8 bits. Raises ConfigError where there are
-    no feeds or no layers, WeightsError where nncf fails.
+    `feeds` are calibrated on, which goes through them more than once; `always` are parts that no one shall put into 8
+    bits. Raises ConfigError where there are no feeds or no layers, WeightsError where nncf fails.
     """
 
-    def __init__(self, model: "ModelProto", feeds: Iterable[Feed], always: Collection[str] = PREDICTORS) -> None:
+    def __init__(self, model: "ModelProto", feeds: Feeds, always: Collection[str] = PREDICTORS) -> None:
+        refuse_none(feeds)
         self._groups = groups(model)
         self.parts = tuple(part for part in self._groups if part not in always)
         self.floating = _without_zero_scales(to_openvino(model))
         layers = nodes_of(self._groups, self.parts)
-        self._whole = _quantised(self.floating, list(some(feeds)), set(others(model, layers)), set(layers))
+        self._whole = _quantised(self.floating, feeds, set(others(model, layers)), set(layers))
         self._originals = {node.get_friendly_name(): node for node in self.floating.get_ops()}
 
     def quantised(self, kept: Collection[str] = ()) -> "Model":
@@ -45,7 +46,7 @@ class OpenVINOInt8:
         return model
 
 
-def _quantised(model: "Model", feeds: list[Feed], floating: set[str], layers: set[str]) -> "Model":
+def _quantised(model: "Model", feeds: Feeds, floating: set[str], layers: set[str]) -> "Model":
     os.environ.setdefault("NNCF_CI", "1")  # nncf would tell its makers of its use, over the network
     import nncf
 

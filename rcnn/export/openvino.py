@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rcnn.errors import ConfigError, WeightsError, first_line
 from rcnn.export.metadata import KEY, Metadata
+from rcnn.export.placing import put
 from rcnn.runtime import OUTPUTS
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def only_outputs(model: "Model", names: Iterable[str] = OUTPUTS) -> "Model":
 def write_openvino(model: "Model", path: Path, metadata: Metadata, half: bool = False) -> None:
     """Write NAME.xml and NAME.bin with the metadata in them; `half` keeps the weights in 16 bits.
 
-    Both stand complete under their names, or the .xml is missing: never one file of an old pair beside one of the new.
-    Raises ConfigError for a name that does not end in .xml.
+    Both stand complete under their names, or the .xml is missing (`put`). Raises ConfigError for a name that does
+    not end in .xml.
     """
     import openvino
 
@@ -60,9 +61,7 @@ def write_openvino(model: "Model", path: Path, metadata: Metadata, half: bool = 
     try:
         made = folder / path.name
         openvino.save_model(model, made, compress_to_fp16=half)
-        path.unlink(missing_ok=True)  # never one file of the old pair beside one of the new
-        made.with_suffix(".bin").replace(path.with_suffix(".bin"))
-        made.replace(path)
+        put(made, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -75,8 +75,9 @@ def export(
     plan = Plan(format, kind, _batch(batch), precision, score, nms, detections)
     path, files = out or _beside(run, SUFFIXES[format]), find_pictures(pictures or ())
     refuse(plan, path, int8, evaluation, overwrite)
-    if evaluation is None and split != SPLIT:
-        raise ConfigError(f"--split {split}: is for --eval DATA, the pictures that say what 8 bits cost; pass both")
+    for option, value, usual in (("--split", split, SPLIT), ("--points", points, BOUND)):
+        if evaluation is None and value != usual:
+            raise ConfigError(f"{option} {value}: is for --eval DATA, which says what 8 bits cost; pass both")
     refuse_missing(run, int8, evaluation)
     from rcnn.api import exporting
     from rcnn.cli.export import show, tell
