@@ -31,8 +31,8 @@ _PLACES = (
 )
 _MAKING = (
     "_assert_scalar _assert_tensor_metadata _to_copy alias arange clone contiguous detach fill full full_like "
-    "lift_fresh_copy new_full new_ones new_zeros ones ones_like promote_types scalar_tensor sym_numel sym_size to type_as "
-    "zero zeros zeros_like"
+    "lift_fresh_copy new_full new_ones new_zeros ones ones_like promote_types scalar_tensor sym_numel sym_size to "
+    "type_as zero zeros zeros_like"
 )
 _ATEN = " ".join((_ARITHMETIC, _LOGIC, _ACTIVATIONS, _LAYERS, _REDUCTIONS, _PLACES, _MAKING)).split()
 _KNOWN = re.compile(
