@@ -1,5 +1,6 @@
 """What threads hold for requests that have ended stays counted, and no longer than they hold it."""
 
+import asyncio
 import gc
 import socket
 from contextlib import ExitStack
@@ -9,7 +10,9 @@ import pytest
 from serving_parts import PNG, Colours, png, serving, threaded, until
 
 from rcnn.data.picture import Encoded
+from rcnn.errors import DataError
 from rcnn.serving import uploads
+from rcnn.serving.app import _unless_gone
 from rcnn.serving.limits import Ledger, Limits, RefusedError
 from rcnn.serving.service import Service
 
@@ -82,3 +85,28 @@ def test_a_request_that_has_ended_takes_and_keeps_nothing_more():
             share.take(**words)
     share.let_go(4)
     assert (ledger.bytes, ledger.pictures, ledger.empty) == (0, 0, True)
+
+
+def test_work_for_a_client_that_hangs_up_has_ended_before_its_share_is_closed():
+    met = []
+
+    class Gone:
+        async def receive(self):
+            await asyncio.sleep(0)
+            return {"type": "http.disconnect"}
+
+    async def work():
+        try:
+            await asyncio.sleep(30)
+        finally:
+            await asyncio.sleep(0.01)
+            met.append("ended")
+            raise DataError("that nobody waits for")
+
+    async def request():
+        with pytest.raises(RefusedError, match="hung up"):
+            await _unless_gone(Gone(), work())
+        met.append("closed")
+
+    asyncio.run(request())
+    assert met == ["ended", "closed"]
