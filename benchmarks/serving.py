@@ -14,9 +14,10 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,10 @@ TINY = {
 }
 LIMITS = Limits(body=200_000, upload_seconds=1, queue=64)
 BATCH, WAIT = 8, 0.005
-GONE = 0
-"""In place of a status, where the client did not wait for one."""
+GONE, LOST = 0, -1
+"""In place of a status: the client did not wait for one; the server hung up without one."""
+GROWTH = 0.05
+"""So much more memory, as a share, at the end than after the first fifth is too much."""
 
 
 def mobile() -> Detector:
@@ -79,16 +82,30 @@ def running(make: Callable[[], Detector], batch: int, wait: float) -> Iterator[i
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(make, batch, wait, there))
     process.start()
-    port = here.recv()
-    while asyncio.run(_status(port)) != 200:
-        if not process.is_alive():
-            raise SystemExit("the server did not start")
-        time.sleep(0.1)
-    yield port
-    process.terminate()
-    process.join(30)
-    if process.exitcode != 0:
+    there.close()  # here: so that a process that fails is not waited for
+    try:
+        yield _ready(process, here)
+    finally:
+        process.terminate()
+        process.join(30)
+        if late := process.is_alive():
+            process.kill()
+            process.join()
+    if late or process.exitcode != 0:
         raise SystemExit(f"the server ended with status {process.exitcode}")
+
+
+def _ready(process: BaseProcess, pipe: Any) -> int:
+    """The port of a server's process, once it serves."""
+    try:
+        port: int = pipe.recv()
+        while asyncio.run(_status(port)) != 200:
+            if not process.is_alive():
+                raise EOFError
+            time.sleep(0.1)
+    except EOFError:
+        raise SystemExit("the server did not start") from None
+    return port
 
 
 async def _status(port: int) -> int:
@@ -105,27 +122,53 @@ class Client:
     port: int
     reader: asyncio.StreamReader | None = None
     writer: asyncio.StreamWriter | None = None
+    answered: bool = False
+    """Whether this connection has given an answer before."""
+    again: int = 0
+    """Requests that met a connection which the server had closed after an answer, and were sent anew."""
 
     async def ask(
         self, method: str, path: str, body: bytes = b"", sent: int | None = None, leaves: bool = False
     ) -> tuple[int, bytes]:
-        """Status and body of an answer; of the request's body only the first `sent` bytes are sent, if told."""
+        """Status and body of an answer; of the request's body only the first `sent` bytes are sent, if told.
+
+        A server may close a connection that is idle: then, and only then, a request is sent a second time.
+        """
+        head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
+        request = head.encode() + body[:sent]
+        try:
+            status, answer, stays = await self._exchange(request, leaves)
+        except (ConnectionError, asyncio.IncompleteReadError) as error:
+            idle = self.answered and not getattr(error, "partial", b"")
+            self.close()
+            if not idle:
+                return LOST, b""
+            self.again += 1
+            return await self.ask(method, path, body, sent, leaves)
+        if not stays or sent is not None:
+            self.close()
+        return status, answer
+
+    async def _exchange(self, request: bytes, leaves: bool) -> tuple[int, bytes, bool]:
+        """Status, body, and whether the connection stays."""
         if self.reader is None or self.writer is None:
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
-        head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
-        self.writer.write(head.encode() + body[:sent])
+        self.writer.write(request)
         await self.writer.drain()
         if leaves:
-            self.writer.close()
-            self.reader = self.writer = None
-            return GONE, b""
+            return GONE, b"", False
         lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
+        self.answered = False  # from here on nothing is sent anew
         headers = dict(line.split(": ", 1) for line in lines[1:] if line)
         answer = await self.reader.readexactly(int(headers.get("content-length", 0)))
-        if headers.get("connection") == "close" or sent is not None:
+        self.answered = True
+        return int(lines[0].split()[1]), answer, headers.get("connection") != "close"
+
+    def close(self) -> None:
+        """The next request has a new connection."""
+        if self.writer is not None:
             self.writer.close()
-            self.reader = self.writer = None
-        return int(lines[0].split()[1]), answer
+        self.reader, self.writer, self.answered = None, None, False
 
 
 @dataclass
@@ -138,7 +181,16 @@ class Load:
     answers: dict[bytes, Any] = field(default_factory=dict)
     wrong: int = 0
     again: int = 0
-    """Requests that met a connection which the server had closed, and were sent anew."""
+    """Requests that were sent anew: `Client.again`."""
+
+    @property
+    def lost(self) -> int:
+        """Good requests without detections, broken ones with some, and those of any kind without an answer."""
+        return sum(
+            count
+            for (kind, status), count in self.statuses.items()
+            if (kind == "good") != (status == 200) or status == LOST
+        )
 
     def __str__(self) -> str:
         median, late = np.percentile(self.times, [50, 99]) * 1e3
@@ -163,19 +215,15 @@ def laden(port: int, requests: Sequence[Request], clients: int, watch: Callable[
         connection = Client(port)
         for request in left:
             began = time.perf_counter()
-            words = "POST", "/detect", request.body, request.sent, request.leaves
-            try:
-                status, answer = await connection.ask(*words)
-            except (ConnectionError, asyncio.IncompleteReadError):  # it was silent for too long: a new connection
-                status, answer = await Client(port).ask(*words)
-                connection = Client(port)
-                load.again += 1
+            status, answer = await connection.ask("POST", "/detect", request.body, request.sent, request.leaves)
             load.times.append(time.perf_counter() - began)
             load.statuses[request.kind, status] += 1
             if status == 200:
                 found = json.loads(answer)["pictures"]
                 load.wrong += not alike(load.answers.setdefault(request.body, found), found)
             watch(len(load.times))
+        load.again += connection.again
+        connection.close()
 
     async def all_clients() -> None:
         await asyncio.gather(*(client() for _ in range(clients)))
@@ -226,7 +274,7 @@ def throughput(clients: int, rounds: int, requests: int) -> None:
 
 
 def endurance(clients: int, requests: int) -> None:
-    """Good requests and broken ones of every kind, mixed; every good one must be answered, and memory stay."""
+    """Good requests and broken ones, mixed; the good must be answered, the broken refused, and memory stay."""
     chance = random.Random(0)
     good = [Request("good", encoded(photo(64, 80, seed), "PNG")) for seed in range(40)]
     noise = chance.randbytes(250_000)
@@ -253,10 +301,17 @@ def endurance(clients: int, requests: int) -> None:
         for (kind, status), count in sorted(load.statuses.items()):
             print(f"  {kind:13} {status}  {count:6,}")
         print(f"  answers that differ from others of the same picture: {load.wrong}; sent anew: {load.again}")
+        memory[requests] = _memory(port)
         print("  memory " + ", ".join(f"{mib:.0f} MiB after {done:,}" for done, mib in memory.items()))
-    lost = sum(count for (kind, status), count in load.statuses.items() if (kind == "good") != (status == 200))
-    print(f"  good requests lost or broken ones answered: {lost}")
-    if lost or load.wrong:
+    judge(load, memory)
+
+
+def judge(load: Load, memory: Mapping[int, float]) -> None:
+    """Raise SystemExit where a request was lost or memory grew: MiB by requests done, 0 of which do not count."""
+    readings = [memory[done] for done in sorted(memory) if done]
+    grown = readings[-1] / readings[0] - 1
+    print(f"  requests lost, or broken ones answered: {load.lost}; memory since the first fifth: {grown:+.1%}")
+    if load.lost or load.wrong or grown > GROWTH:
         raise SystemExit(1)
 
 

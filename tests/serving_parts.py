@@ -137,3 +137,28 @@ def ask(app, chunks, headers=(("content-type", "image/png"),), pause=0.0):
     }
     asyncio.run(app(scope, receive, send))
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:]), len(left)
+
+
+def refused(answer, status):
+    """The line that a refusal says."""
+    assert answer.status_code == status, answer.text
+    assert answer.json().keys() == {"detail"}
+    assert "\n" not in answer.json()["detail"]
+    return answer.json()["detail"]
+
+
+def behind(detector, client, count, content=None):
+    """Threads that each send a picture and keep what is answered, while the detector is busy with the first."""
+    detector.go.clear()
+    detector.begun.clear()
+    answers = [None] * count
+
+    def send(place):
+        answers[place] = client.post("/detect", content=content or png(), headers=PNG)
+
+    threads = [Thread(target=send, args=(place,)) for place in range(count)]
+    threads[0].start()
+    assert detector.begun.wait(5)
+    for thread in threads[1:]:
+        thread.start()
+    return threads, answers

@@ -2,14 +2,13 @@
 
 import json
 import logging
-import threading
 
 import numpy as np
 import pytest
 import torch
 from conftest import shape_sample
 from PIL import Image
-from serving_parts import PNG, Colours, ask, boxes, encoded, png, serving, until
+from serving_parts import PNG, Colours, ask, behind, boxes, encoded, png, refused, serving, until
 
 from rcnn import api
 from rcnn.serving.app import create_app
@@ -26,31 +25,6 @@ def server():
 @pytest.fixture
 def client(server):
     return server[0]
-
-
-def refused(answer, status):
-    """The line that a refusal says."""
-    assert answer.status_code == status, answer.text
-    assert answer.json().keys() == {"detail"}
-    assert "\n" not in answer.json()["detail"]
-    return answer.json()["detail"]
-
-
-def behind(detector, client, count, content=None):
-    """Threads that each send a picture and keep what is answered, while the detector is busy with the first."""
-    detector.go.clear()
-    detector.begun.clear()
-    answers = [None] * count
-
-    def send(place):
-        answers[place] = client.post("/detect", content=content or png(), headers=PNG)
-
-    threads = [threading.Thread(target=send, args=(place,)) for place in range(count)]
-    threads[0].start()
-    assert detector.begun.wait(5)
-    for thread in threads[1:]:
-        thread.start()
-    return threads, answers
 
 
 def test_a_picture_as_the_body_gives_class_score_and_box_in_its_own_pixels(client):
@@ -246,35 +220,6 @@ def test_more_pictures_in_work_than_the_queue_holds_are_503_with_retry_after():
             thread.join(5)
         assert [one.status_code for one in answers] == [200] * 3
         assert client.post("/detect", content=png(), headers=PNG).status_code == 200
-
-
-def test_bodies_and_pictures_in_work_hold_no_more_memory_than_allowed():
-    detector = Colours()
-    with serving(detector, memory=40_000) as (client, service):
-        large = encoded(Image.new("RGB", (100, 100)))
-        threads, answers = behind(detector, client, 1, large)
-        answer = client.post("/detect", content=large, headers=PNG)
-        assert "bytes, at most 40,000 may be; come back later" in refused(answer, 503)
-        assert int(answer.headers["retry-after"]) >= 1
-        detector.go.set()
-        threads[0].join(5)
-        assert answers[0].status_code == 200
-        assert client.post("/detect", content=large, headers=PNG).status_code == 200
-        assert (service.ledger.bytes, service.ledger.pictures) == (0, 0)
-
-
-def test_a_request_that_never_fits_is_413_and_not_told_to_come_back():
-    large = encoded(Image.new("RGB", (100, 100)))
-    larger = encoded(Image.new("RGB", (120, 120)))
-    with serving(memory=40_000, queue=2) as (client, service):
-        for content in (large * 200, larger):
-            answer = client.post("/detect", content=content, headers=PNG)
-            assert "at most 40,000 fit in" in refused(answer, 413)
-            assert "retry-after" not in answer.headers
-        for picture, count in ((large, 2), (png(), 3)):  # each would fit
-            files = [("files", (f"{n}.png", picture)) for n in range(count)]
-            refused(client.post("/detect", files=files), 413)
-        until(lambda: (service.ledger.bytes, service.ledger.pictures) == (0, 0))
 
 
 def test_a_request_that_takes_too_long_is_504_and_what_has_not_begun_is_dropped():

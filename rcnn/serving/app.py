@@ -164,6 +164,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, list[Found]])
     finally:
         task.cancel()
         gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)  # what the request holds is given back after this
 
 
 async def _hung_up(request: Request) -> None:

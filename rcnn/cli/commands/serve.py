@@ -52,8 +52,7 @@ def serve(
 ) -> int:
     """Answer pictures with what is in them, over HTTP, with a page to try it.
 
-    SIGTERM and Ctrl-C end it once what is in work is done, with status 0; with 1 if time was up before. A second signal
-    ends it at once, with 1.
+    SIGTERM and Ctrl-C end it once what is in work is done, with status 0; with 1 if time was up, or at a second signal.
     """
     _refuse_missing(run, weights)
     from rcnn.api import load_named
@@ -69,8 +68,7 @@ def serve(
         limits = Limits(body, pixels, pictures, queue, memory, time_limit, upload_limit, stop_limit)
         tell(run, str(detector.device), host, server.address_of(sock), server.is_open(sock))
         service = Service(spread(detector), name_of(run), limits, batch, wait_ms / 1e3, score)
-        finished = server.run(service, sock, end_at_once)
-    return ended(finished)
+        return ended(server.run(service, sock, end_at_once))
 
 
 def ended(finished: bool) -> int:
