@@ -1,11 +1,12 @@
 """Whole exports of the rarer kinds, each of which must find what the run finds; two networks are traced for all."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import shape_sample, write_voc
-from method_variants import METHODS, ONE_MAP
+from method_variants import METHODS, ONE_MAP, regions_near
 from test_export import CLASSES, write_lively
 
 import rcnn
@@ -55,9 +56,9 @@ def traced_once(monkeypatch, known):
     monkeypatch.setattr(to_onnx_module, "to_onnx", model_of)
 
 
-def assert_finds_what_the_run_finds(file, run, alike, pixels, score):
+def assert_finds_what_the_run_finds(file, run, alike, pixels, score, sources=PICTURES):
     exported, original = rcnn.load(file), rcnn.load(run, "cpu")
-    for ours, theirs in zip(exported.predict(PICTURES), original.predict(PICTURES), strict=True):
+    for ours, theirs in zip(exported.predict(sources), original.predict(sources), strict=True):
         assert len(theirs) > 10
         matched(ours, theirs, alike, pixels, score)
 
@@ -137,3 +138,6 @@ def test_a_fast_rcnn_with_roi_pooling_finds_the_same_in_given_regions(tmp_path):
     assert done.nearness.found > 20
     about = json.loads(onnx.load(done.path).metadata_props[0].value)
     assert (about["method"], about["proposals"]["most"]) == ("fast-rcnn", 30)
+    samples = [shape_sample(name, (70, 100)) for name in "abc"]
+    given = [replace(sample, proposals=regions_near(sample)) for sample in samples]
+    assert_finds_what_the_run_finds(done.path, run, 0.8, 2, 0.05, given)
