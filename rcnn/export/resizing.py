@@ -24,7 +24,11 @@ def with_resize(model: "ModelProto", preprocess: Preprocess) -> "ModelProto":
         raise ConfigError("--with-resize: this detector's pictures are resized by Pillow; resize them outside")
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     prefixed = add_prefix(front(preprocess, model.ir_version, opset), "resize/", rename_inputs=False)
-    return merge_models(prefixed, model, io_map=[(f"resize/{ours}", theirs) for ours, theirs in JOINTS.items()])
+    merged = merge_models(prefixed, model, io_map=[(f"resize/{ours}", theirs) for ours, theirs in JOINTS.items()])
+    versions = {entry.domain: entry for entry in merged.opset_import}  # both parts' are there, and quantisers want one
+    del merged.opset_import[:]
+    merged.opset_import.extend(versions.values())
+    return merged
 
 
 def front(preprocess: Preprocess, ir_version: int, opset: int) -> "ModelProto":
