@@ -169,6 +169,16 @@ def test_serving_leaves_the_cores_to_the_engine(model):
         torch.set_num_threads(before)
 
 
+def test_a_file_of_a_fixed_batch_is_given_whole_batches(tmp_path):
+    detector = rcnn.load(write_onnx(tmp_path / "model.onnx", metadata(batch=2)))
+    run, seen = detector.model.engine.run, []
+    detector.model.engine.run = lambda **arrays: (seen.append(len(arrays["images"])), run(**arrays))[1]
+    pictures = [bright(SIZE, (2, 3, 4 + place, 18)) for place in range(5)]
+    found = list(detector.predict(pictures))
+    assert seen == [2, 2, 1]
+    assert [float(one.boxes[0, 2]) for one in found] == pytest.approx([4, 5, 6, 7, 8], abs=0.5)
+
+
 @BOTH
 def test_a_file_that_finds_what_it_does_not_name_is_refused_in_a_line(tmp_path, capfd, suffix):
     about = metadata(class_names=["warm"], category_ids={"warm": 7})

@@ -18,7 +18,7 @@ from rcnn.inference.program import open_program
 from rcnn.methods.stages import Stages
 from rcnn.runtime import Engine, ModelFileError, open_engine
 from rcnn.runtime import resize as resize_any
-from rcnn.structures import Batch, PaddedDetections
+from rcnn.structures import Batch, Detections, PaddedDetections
 
 _LEVELS = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)
 
@@ -54,11 +54,18 @@ class ExportedDetector(Detector):
             thresholds=about["thresholds"],
         )
         self.path = engine.path
+        self.least = about["batch"] or 1
         self.compiled = True  # by its engine, which spreads its work over the cores
 
     def compile(self) -> None:
         """Raise ConfigError: its engine has compiled it."""
         raise ConfigError(f"{self.path}: its engine has compiled it already; leave --compile out")
+
+    def predict_each(
+        self, pictures: Source | Iterable[Source], batch: int = 1, score: float | None = 0.0
+    ) -> Iterator[Detections | DataError]:
+        """As in `Detector`; a file of a fixed batch takes at least so many, for it computes as many in any case."""
+        return super().predict_each(pictures, max(batch, self.least) if batch > 0 else batch, score)
 
     def stages(self, pictures: Source | Iterable[Source]) -> Iterator[Stages]:
         """Raise ConfigError: only detections come out of an exported file."""
