@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from functools import cache
 from importlib import import_module
 from itertools import islice, repeat
 from pathlib import Path
@@ -199,8 +200,7 @@ class Engine:
 def open_engine(path: str | Path, threads: int | None = None, precision: str | None = None) -> Engine:
     """The engine of an .onnx (ONNX Runtime) or .xml (OpenVINO) file, on so many of the processor's cores.
 
-    `precision`: fp32, or bf16 where OpenVINO and the processor can; that of the file unless given. Raises
-    ModelFileError.
+    `precision`: fp32, or bf16 where OpenVINO and the processor can; unless given the file's. Raises ModelFileError.
     """
     path = Path(path)
     if precision not in (None, "fp32", "bf16"):
@@ -275,37 +275,37 @@ def _onnxruntime(library: Any, path: Path, threads: int | None, precision: str |
     options.log_severity_level, options.intra_op_num_threads = 4, threads or 0
     session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     metadata = described(path, session.get_modelmeta().custom_metadata_map.get("rcnn"))
-    outputs = [one.name for one in session.get_outputs()]
+    inputs, outputs = {one.name for one in session.get_inputs()}, [one.name for one in session.get_outputs()]
+    run: Infer = lambda arrays: dict(zip(outputs, session.run(outputs, dict(arrays)), strict=True))  # noqa: E731
+    return Engine(path, metadata, inputs, run, outputs)
 
-    def infer(arrays: Arrays) -> dict[str, np.ndarray]:
-        return dict(zip(outputs, session.run(outputs, dict(arrays)), strict=True))
 
-    return Engine(path, metadata, {one.name for one in session.get_inputs()}, infer, outputs)
+@cache
+def openvino_core(library: Any) -> Any:
+    """The only one of this process: each lends its thread a stack for signals, and of two the wrong one would stay."""
+    return library.Core()
 
 
 def _openvino(library: Any, path: Path, threads: int | None, precision: str | None) -> Engine:
     with path.open("rb") as file:
         if b"<net" not in file.read(1000):  # OpenVINO would try whether it is any other format
             raise ModelFileError(f"{path}: no model of OpenVINO; give a file that rcnn export wrote")
-    core = library.Core()
-    model = core.read_model(path)
+    model = (core := openvino_core(library)).read_model(path)
     metadata = described(path, model.get_rt_info("rcnn").astype(str) if model.has_rt_info("rcnn") else None)
     able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and not able:
         raise ModelFileError(f"{path}: this processor has no bf16; leave the precision out")
-    half = able and (precision or metadata["precision"]) == "bf16"
-    # Without a word from us OpenVINO takes bf16 wherever the processor has it.
-    config = {"INFERENCE_PRECISION_HINT": "bf16" if half else "f32", "PERFORMANCE_HINT": "LATENCY"}
-    if threads:
-        config["INFERENCE_NUM_THREADS"] = str(threads)
+    hint = "bf16" if able and (precision or metadata["precision"]) == "bf16" else "f32"  # untold it takes any bf16
+    config = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    config["INFERENCE_NUM_THREADS"] = f"{threads or 0}"  # 0: as many as it likes
     request, lock = core.compile_model(model, "CPU", config).create_infer_request(), Lock()
 
     def infer(arrays: Arrays) -> dict[str, np.ndarray]:
         with lock:  # the request holds its arrays
             return {output.any_name: np.array(array) for output, array in request.infer(dict(arrays)).items()}
 
-    outputs = [name for output in model.outputs for name in output.names]
-    return Engine(path, metadata, {one.any_name for one in model.inputs}, infer, outputs)
+    inputs, outputs = {one.any_name for one in model.inputs}, [name for one in model.outputs for name in one.names]
+    return Engine(path, metadata, inputs, infer, outputs)
 
 
 ENGINES = {".onnx": ("onnxruntime", _onnxruntime), ".xml": ("openvino", _openvino)}

@@ -16,6 +16,7 @@ from rcnn.export.int8_openvino import OpenVINOInt8
 from rcnn.export.layers import FIRST, groups, module_path
 from rcnn.export.metadata import onnx_metadata
 from rcnn.export.openvino import layer_name, openvino_metadata, to_openvino, write_openvino
+from rcnn.runtime import openvino_core
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
@@ -50,7 +51,7 @@ def run_onnx(model, feed):
 
 
 def run_openvino(model, feed):
-    found = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(feed)
+    found = openvino_core(openvino).compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(feed)
     return {name: found[name] for name in OUTPUTS}
 
 

@@ -11,6 +11,7 @@ import torch
 from rcnn.export.canvases import Arrays
 from rcnn.export.contract import Run
 from rcnn.export.metadata import Precision
+from rcnn.runtime import openvino_core
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -36,7 +37,7 @@ def run_openvino(model: Any, precision: Precision = "fp32") -> Run:
 
     hint = "bf16" if precision == "bf16" else "f32"
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": hint}
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    compiled = openvino_core(openvino).compile_model(model, "CPU", settings)
     return lambda arrays: {output.any_name: values for output, values in compiled(dict(arrays)).items()}
 
 
@@ -44,7 +45,7 @@ def openvino_has_bf16() -> bool:
     """Whether OpenVINO computes in bf16 on this processor: where it does not, it takes fp32 without a word."""
     import openvino
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_core(openvino).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def run_program(program: "ExportedProgram") -> Run:

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -54,14 +55,18 @@ def _quantised(model: "Model", feeds: Feeds, floating: set[str], layers: set[str
     ignored = [name for name in names if layer_name(name) in floating or layer_name(name) not in layers]
     logging.getLogger("nncf").setLevel(logging.ERROR)
     try:
-        with redirect_stdout(StringIO()):  # its progress bars
-            return nncf.quantize(
+        with (
+            redirect_stdout(StringIO()),
+            ThreadPoolExecutor(1) as thread,
+        ):  # its progress bars; `openvino_core` says why
+            return thread.submit(
+                nncf.quantize,
                 model,
                 nncf.Dataset(feeds),
                 preset=nncf.QuantizationPreset.MIXED,  # maps after ReLU are not symmetric about 0
                 subset_size=len(feeds),
                 ignored_scope=nncf.IgnoredScope(names=ignored, validate=False),
-            )
+            ).result()
     except (RuntimeError, nncf.ValidationError) as error:
         raise WeightsError(f"nncf cannot quantise the detector: {first_line(error)}") from error
 

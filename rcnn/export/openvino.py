@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rcnn.errors import ConfigError, WeightsError, first_line
 from rcnn.export.metadata import KEY, Metadata
 from rcnn.export.placing import put
-from rcnn.runtime import OUTPUTS
+from rcnn.runtime import OUTPUTS, openvino_core
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -23,14 +23,16 @@ def to_openvino(model: "ModelProto") -> "Model":
     The names of its nodes are those of the ONNX model, with `/WithoutBiases` behind that of a layer with a bias. What
     the ONNX model says of itself is not taken over: `write_openvino` says it.
     """
-    from openvino import Core
+    import openvino
     from openvino.passes import ConstantFolding, Manager
 
     bare = type(model)()
     bare.CopyFrom(model)
     del bare.metadata_props[:]
     try:
-        read = Core().read_model(bare.SerializeToString())  # openvino.convert_model would report to its makers
+        read = openvino_core(openvino).read_model(
+            bare.SerializeToString()
+        )  # openvino.convert_model would report to its makers
     except RuntimeError as error:
         raise WeightsError(f"OpenVINO cannot read the ONNX model: {first_line(error)}") from error
     passes = Manager()
