@@ -134,7 +134,7 @@ def test_a_file_of_8_bits_is_calibrated_and_scored_on_data(
 
 def test_a_fast_rcnn_with_roi_pooling_finds_the_same_in_given_regions(tmp_path):
     run = write_lively(tmp_path / "run", METHODS["fast-rcnn, max"] | UNTIED | {"model.proposals.test": 30})
-    done = export(run, tmp_path / "m.onnx")
+    done = export(run, tmp_path / "m.onnx", Plan(batch=1))
     assert done.nearness.found > 20
     about = json.loads(onnx.load(done.path).metadata_props[0].value)
     assert (about["method"], about["proposals"]["most"]) == ("fast-rcnn", 30)
