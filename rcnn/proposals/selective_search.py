@@ -46,8 +46,8 @@ def selective_search(
 ) -> tuple[Float[np.ndarray, "P 4"], Float[np.ndarray, "P"]]:
     """The best `maximum` proposals of an RGB picture, in its own pixels, and a score for each: 1, 1/2, 1/3 ...
 
-    The same picture gives the same list, whatever ran before; while other threads of the process run a detector, ranks
-    may differ (docs/proposals.md). Raises ConfigError where OpenCV's contributed modules are missing.
+    The same picture gives the same list, whatever ran before; while another thread loads a detector, ranks may
+    differ (docs/proposals.md). Raises ConfigError where OpenCV's contributed modules are missing.
     """
     boxes = every_region(picture, mode)[:maximum]
     return boxes, rank_scores(len(boxes))
