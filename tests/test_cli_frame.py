@@ -317,3 +317,10 @@ def test_usage_names_arguments_as_they_are_written(capsys):
 def test_names_and_defaults_that_stand_apart_from_torch_are_those_that_need_it():
     assert set(loading._LOADERS) == set(sources.OTHERS)
     assert signature(evaluate).parameters["resamples"].default == RESAMPLES
+
+
+def test_an_export_of_a_run_that_is_not_there_says_so_before_it_looks_at_the_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.onnx").touch()
+    assert main(["export", "nothing"]) == 2
+    assert capsys.readouterr().err.startswith("rcnn: nothing: no such run; pass the folder")

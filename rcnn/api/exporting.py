@@ -29,7 +29,7 @@ from rcnn.export.engines import as_tensors, openvino_has_bf16, run_program, seco
 from rcnn.export.graph import Graph, set_limits
 from rcnn.export.metadata import put_onnx_metadata
 from rcnn.export.placing import put
-from rcnn.export.plan import DEFAULT, Plan, refuse
+from rcnn.export.plan import DEFAULT, Plan, refuse, refuse_existing
 from rcnn.export.program import DynamicShapes, export_program
 from rcnn.export.sensitivity import BOUND, Kept, keep_sensitive
 from rcnn.heads.roi import RoIMaxPool
@@ -78,7 +78,8 @@ def export(
     DisagreementError where the file would not answer alike; nothing is then written.
     """
     path = Path(out)
-    refuse(plan, path, calibration, evaluation, overwrite)
+    refuse(plan, path, calibration, evaluation)
+    refuse_existing(plan, path, overwrite)
     loaded = read_whole(run, torch.device("cpu"), weights)
     loaded = replace(loaded, detector=loaded.detector.settled())
     set_limits(loaded.detector.model, plan.score, plan.nms, plan.detections)  # type: ignore[arg-type]

@@ -35,9 +35,14 @@ class Plan:
 DEFAULT = Plan()
 
 
-def refuse(
-    plan: Plan, path: Path, calibration: Path | str | None, evaluation: Path | str | None, overwrite: bool
-) -> None:
+def refuse_existing(plan: Plan, path: Path, overwrite: bool) -> None:
+    """Raise ConfigError where the file of a plan, or OpenVINO's other one, is there already."""
+    for file in (path, path.with_suffix(".bin")) if plan.format == "openvino" else (path,):
+        if file.exists() and not overwrite:
+            raise ConfigError(f"--out {path}: {file} exists; pass --overwrite to replace it")
+
+
+def refuse(plan: Plan, path: Path, calibration: Path | str | None, evaluation: Path | str | None) -> None:
     """Raise ConfigError for what does not go together, before anything is loaded."""
     suffix, packages = SUFFIXES[plan.format], PACKAGES[plan.format]
     if path.suffix != suffix:
@@ -46,9 +51,6 @@ def refuse(
         raise ConfigError(f"--out {path}: there is no folder {path.parent}; make it, or give another name")
     if path.is_dir():
         raise ConfigError(f"--out {path}: a folder; give another name")
-    for file in (path, path.with_suffix(".bin")) if plan.format == "openvino" else (path,):
-        if file.exists() and not overwrite:
-            raise ConfigError(f"--out {path}: {file} exists; pass --overwrite to replace it")
     needed = (*packages, "nncf") if plan.precision == "int8" and plan.format == "openvino" else packages
     if missing := [name for name in needed if find_spec(name) is None]:
         raise ConfigError(f"--format {plan.format}: needs {', '.join(missing)}; pip install 'rcnn[export]'")

@@ -9,7 +9,7 @@ from rcnn.cli import options as o
 from rcnn.cli.picture_files import find_pictures
 from rcnn.errors import ConfigError
 from rcnn.export.metadata import Precision
-from rcnn.export.plan import SUFFIXES, FormatName, Kind, Plan, refuse
+from rcnn.export.plan import SUFFIXES, FormatName, Kind, Plan, refuse, refuse_existing
 from rcnn.export.sensitivity import BOUND
 from rcnn.paths import refuse_missing_data
 from rcnn.presets.sources import refuse_exported, refuse_unreadable
@@ -74,11 +74,12 @@ def export(
     kind, precision = _kind(input, with_resize), _precision(half, bf16, int8 is not None)
     plan = Plan(format, kind, _batch(batch), precision, score, nms, detections)
     path, files = out or _beside(run, SUFFIXES[format]), find_pictures(pictures or ())
-    refuse(plan, path, int8, evaluation, overwrite)
+    refuse(plan, path, int8, evaluation)
     for option, value, usual in (("--split", split, SPLIT), ("--points", points, BOUND)):
         if evaluation is None and value != usual:
             raise ConfigError(f"{option} {value}: is for --eval DATA, which says what 8 bits cost; pass both")
     refuse_missing(run, int8, evaluation)
+    refuse_existing(plan, path, overwrite)
     from rcnn.api import exporting
     from rcnn.cli.export import show, tell
 
