@@ -11,6 +11,8 @@ for detections in detector.predict(["a.jpg", "b.jpg"], batch=2):
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rcnn.memory import ask_for_large_pages
+
 if TYPE_CHECKING:
     from rcnn.api import check, compress, load, train
     from rcnn.api import measure as evaluate
@@ -32,6 +34,8 @@ _WHERE = {
 }
 
 __all__ = ["DataSet", "Detections", "Detector", "Sample", "check", "compress", "evaluate", "load", "train"]
+
+ask_for_large_pages()  # here, since torch looks only when its first tensor is made
 
 
 def __dir__() -> list[str]:

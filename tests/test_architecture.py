@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (
-    "errors runtime",
+    "errors memory runtime",
     "structures boxes sample compiled model_files choices paths goal",
     "ops anchors losses data evaluation distributed runs agreement",
     "backbones proposals heads matching postprocess",

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from rcnn.agreement import matched
 from rcnn.bench.harness import Case, Way
+from rcnn.bench.pages import with_small_pages
 from rcnn.bench.pictures import photo
 from rcnn.bench.predict import MOBILE, RESNET, Work, detector_of, found, shipped, torchvisions
 from rcnn.export.canvases import Arrays, arrays_of, in_bytes
@@ -67,7 +68,7 @@ def engines_case(work: Work, wanted: float) -> Case:
     detector = detector_of(work, theirs, cpu, bf16=False)
     files = exported(detector, [photo(*work.size, seed=seed) for seed in range(1, 1 + CALIBRATION)])
     ways = [
-        Way("torchvision", lambda: torchvisions(theirs, [picture], cpu)),
+        Way("torchvision", with_small_pages(lambda: torchvisions(theirs, [picture], cpu))),
         Way("rcnn", lambda: found(detector, [picture])),
         *(Way(str(file), _finding(file, picture), _wanted(file, wanted)) for file in files),
     ]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from rcnn.acceleration.dense import missing_compiler
 from rcnn.agreement import matched
 from rcnn.bench.calibrated import calibrated, frozen, resized, tensor
 from rcnn.bench.harness import Case, Way
+from rcnn.bench.pages import with_small_pages
 from rcnn.bench.pictures import photo
 from rcnn.compat.torchvision import CONFIGS, from_state
 from rcnn.data.preprocess import Preprocess
@@ -95,8 +96,7 @@ def predict_case(work: Work, wanted: Mapping[str, float], device: torch.device, 
         for bf16 in precisions(device)
         for graphs in (False, True)[: 1 + compiled]
     }
-    baseline = device.type == "cuda"
-    ways = [Way("torchvision", lambda: torchvisions(theirs, pictures, device, bf16=baseline))]
+    ways = torchvision_ways(partial(torchvisions, theirs, pictures, device, bf16=device.type == "cuda"), device)
     for (bf16, graphs), one in detectors.items():
         name = f"rcnn{', bf16' if bf16 else ''}{', compiled' if graphs else ''}"
         ways.append(Way(name, partial(found, one, pictures), wanted.get("bf16" if bf16 else "fp32")))
@@ -107,6 +107,12 @@ def predict_case(work: Work, wanted: Mapping[str, float], device: torch.device, 
 
     counts = {"detections": sum(map(len, found(next(iter(detectors.values())), pictures)))}
     return Case(f"predict, {work}", ways, check, counts)
+
+
+def torchvision_ways(work: Callable[[], object], device: torch.device) -> list[Way]:
+    """Torchvision as it is shipped and, on a processor, with the large pages that this library asks for."""
+    shipped = Way("torchvision", with_small_pages(work))
+    return [shipped] if device.type == "cuda" else [shipped, Way("torchvision, large pages", work)]
 
 
 def _agreement(detector: Detector, pictures: Sequence[Picture], expected: Sequence[Detections]) -> str:

@@ -25,11 +25,11 @@ from rcnn.bench.same_sample import learning_alike, losses_agree
 from rcnn.compat.torchvision import CONFIGS, from_state
 from rcnn.data.loader import Collate, Draw, Drawn, Samples
 from rcnn.data.raw import lays_out
+from rcnn.memory import keep_freed_memory
 from rcnn.methods import FasterRCNN
 from rcnn.sample import Sample
 from rcnn.structures import Batch, Targets
 from rcnn.training.loop import Progress, Trainer
-from rcnn.training.memory import keep_freed_memory
 from rcnn.training.objectives import JointObjective
 from rcnn.training.optim import OptimizerSettings, Schedule, make_optimizer
 from rcnn.training.schemes import Learn

@@ -17,10 +17,10 @@ from rcnn.bench.pictures import jpegs
 from rcnn.config import Config
 from rcnn.data.loader import Batches, TruthBatch
 from rcnn.data.raw import lays_out
+from rcnn.memory import keep_freed_memory
 from rcnn.presets import PRESETS
 from rcnn.sample import Sample
 from rcnn.training.loop import Progress, Trainer
-from rcnn.training.memory import keep_freed_memory
 from rcnn.training.optim import make_optimizer
 from rcnn.training.schemes import Learn
 from rcnn.training.session import computes_bf16

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rcnn.data.class_batches import ClassBatches, LabelledBatch, key_of
+from rcnn.memory import keep_freed_memory
 from rcnn.runs import write_bytes
 from rcnn.runs.tensors import read_tensors, write_tensors
 from rcnn.training.checkpoint import pack, unpack
 from rcnn.training.loop import Progress, Trainer
-from rcnn.training.memory import keep_freed_memory
 from rcnn.training.optim import OptimizerSettings, Schedule, make_optimizer
 from rcnn.training.session import Listener, Stopped, naming_pictures, stop_signals
 from rcnn.training.threads import beside_workers

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from rcnn.memory import keep_freed_memory
 from rcnn.runs import RunFolder
 from rcnn.runs.tensors import read_tensors, write_tensors
 from rcnn.training.checkpoint import pack, unpack
-from rcnn.training.memory import keep_freed_memory
 from rcnn.training.schemes import Fit, Learn, Stage
 from rcnn.training.session import Listener, Session, Stopped
 

@@ -1,9 +1,21 @@
-"""How the C library treats freed memory, which for large tensors costs more than it should."""
+"""How the system hands out memory, which for large tensors costs more than it should."""
 
 import ctypes
+import os
 import sys
 
+LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+"""The variable that torch reads when the first tensor of a process is made."""
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's names for mallopt: M_TRIM_THRESHOLD, M_MMAP_MAX
+
+
+def ask_for_large_pages() -> None:
+    """Have torch ask Linux for pages of 2 MiB for large tensors, unless the environment says otherwise.
+
+    A forward pass asks for hundreds of thousands of pages of 4 KiB, each of them a fault: a fifth of its time. Nothing
+    happens where a tensor has been made before, or where the kernel has no such pages to give.
+    """
+    os.environ.setdefault(LARGE_PAGES, "1")
 
 
 def keep_freed_memory() -> None:
