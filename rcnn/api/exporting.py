@@ -11,6 +11,7 @@ import torch
 from rcnn.api.export_data import TOGETHER, ExportInputs, Scorer, opened, original_cases
 from rcnn.api.export_metadata import described
 from rcnn.api.saving import LoadedModel, read_whole
+from rcnn.backbones import settle_norms
 from rcnn.errors import ConfigError
 from rcnn.export.contract import (
     TIED,
@@ -81,7 +82,7 @@ def export(
     refuse(plan, path, calibration, evaluation)
     refuse_existing(plan, path, overwrite)
     loaded = read_whole(run, torch.device("cpu"), weights)
-    loaded = replace(loaded, detector=loaded.detector.settled())
+    settle_norms(loaded.detector.model)
     set_limits(loaded.detector.model, plan.score, plan.nms, plan.detections)  # type: ignore[arg-type]
     folder = Path(run) if Path(run).is_dir() else None
     work = _Export(loaded, plan, ExportInputs(loaded.detector, plan.kind, folder), pictures, tell)
