@@ -1,19 +1,17 @@
-"""The 3 x 3 convolutions of a network that does not learn any more, by this library's own operator."""
-
-from typing import Any
+"""This library's convolution in the place of torch's, where it may be quicker."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rcnn.ops import conv3x3
+from rcnn.ops.conv2d import conv2d, may_be_quick
 
 
-class Conv3x3(nn.Conv2d):
-    """A convolution of stride 1 with a border of zeros: quicker on large maps, the same to rounding."""
+class QuickConv2d(nn.Conv2d):
+    """A convolution that is quicker on large maps, and the same to rounding."""
 
     @classmethod
-    def sharing(cls, conv: nn.Conv2d) -> "Conv3x3":
+    def sharing(cls, conv: nn.Conv2d) -> "QuickConv2d":
         """The same convolution, with its parameters."""
         with torch.device("meta"):
             own = cls(conv.in_channels, conv.out_channels, 3, padding=1, bias=conv.bias is not None)
@@ -22,17 +20,17 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
         """The convolution."""
-        return conv3x3(x, self.weight, self.bias)
+        return conv2d(x, self.weight, self.bias, padding=(1, 1))
 
 
 def quicken(network: nn.Module) -> None:
-    """Replace, in place, each plain 3 x 3 convolution that leaves a map's size as it is by a `Conv3x3`."""
+    """Replace, in place, each plain convolution that may be quicker by a `QuickConv2d` of its parameters."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Conv2d and _leaves_the_size(child):
-                setattr(parent, name, Conv3x3.sharing(child))
+            if type(child) is nn.Conv2d and _may_be_quick(child):
+                setattr(parent, name, QuickConv2d.sharing(child))
 
 
-def _leaves_the_size(conv: nn.Conv2d) -> bool:
-    settings: tuple[Any, ...] = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
-    return settings == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and conv.padding_mode == "zeros"
+def _may_be_quick(conv: nn.Conv2d) -> bool:
+    sides = (conv.stride, conv.padding, conv.dilation, conv.groups)
+    return conv.padding_mode == "zeros" and may_be_quick(conv.weight, *sides)

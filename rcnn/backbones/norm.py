@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.ops import FrozenBatchNorm2d
+
+from rcnn.ops import conv2d
 
 BATCH_NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
 
@@ -38,7 +39,7 @@ class FoldedConv2d(nn.Conv2d):
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """The convolution with scaled weights, and the shift as its bias."""
         weight = self.weight * self.scale[:, None, None, None]
-        return F.conv2d(x, weight, self.shift, self.stride, self.padding, self.dilation, self.groups)
+        return conv2d(x, weight, self.shift, self.stride, self.padding, self.dilation, self.groups)
 
     def settled(self) -> nn.Conv2d:
         """The same convolution with its weight scaled once and for all: for a network that does not learn any more."""

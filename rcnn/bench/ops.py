@@ -1,4 +1,4 @@
-"""The operators against torchvision's: suppression, matching, pooling."""
+"""The operators against torchvision's and torch's: suppression, matching, convolution, pooling."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,6 +14,7 @@ from torchvision.ops import roi_pool as torchvision_roi_pool
 
 from rcnn.agreement import same
 from rcnn.anchors import AnchorGrid
+from rcnn.bench.convolution import convolution_cases
 from rcnn.bench.harness import Case, Way
 from rcnn.bench.pooling import Pooling, pooling_cases
 from rcnn.data.loader import make_targets
@@ -41,6 +42,7 @@ def cases(device: torch.device) -> Iterator[Case]:
         yield nms_case(boxes, device)
     for pictures, objects in ((1, 2), (4, 40)):
         yield matching_case(device, pictures, objects)
+    yield from convolution_cases(device)
     yield from roi_align_cases(device)
     yield from roi_pool_cases(device)
     yield from spp_cases(device)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 PARTS: Mapping[str, str] = {
-    "ops": "Suppression, matching, RoIAlign, RoI pooling, spatial pyramid pooling; forward and backward.",
+    "ops": "Suppression, matching, 3 x 3 convolutions, RoIAlign, RoI and spatial pyramid pooling; both ways.",
     "load": "From files to a batch: decoding, resizing, normalising, padding.",
     "predict": "Torchvision's detectors with the same weights, from decoded pictures on.",
     "engines": "The same detectors as exported files: ONNX Runtime and OpenVINO, in fp32 and in 8 bits.",

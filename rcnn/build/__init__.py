@@ -1,6 +1,6 @@
 """From a configuration to objects: the only place that knows both."""
 
-from rcnn.build.model import channels_last, detector, has_weights, preprocess, proposer, resolved
+from rcnn.build.model import detector, has_weights, preprocess, proposer, quickened, resolved
 from rcnn.build.refuse import MANY_CANVASES, refuse
 from rcnn.build.training import (
     augment,
@@ -17,12 +17,12 @@ __all__ = [
     "MANY_CANVASES",
     "augment",
     "batches",
-    "channels_last",
     "detector",
     "has_weights",
     "optimizer_settings",
     "preprocess",
     "proposer",
+    "quickened",
     "refuse",
     "resolved",
     "ridge_settings",

@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from rcnn.acceleration.convolutions import quicken
 from rcnn.anchors import AnchorGrid
 from rcnn.backbones import (
     Backbone,
@@ -95,7 +96,7 @@ def detector(
     if pretrained and settings.head.pretrained:
         load_fully_connected(model.head.layers, settings.backbone, weights)
     shape_head(model.head, settings.head.ranks)
-    return channels_last(model), report
+    return quickened(model), report
 
 
 def _freeze_norms(body: Trunk, name: str) -> None:
@@ -119,8 +120,9 @@ def _cut(body: Trunk, settings: ModelSettings) -> tuple[Trunk, LastStage | None]
     return front, LastStage(layers, body.channels[-1], body.strides[-1] // C4_STRIDE)
 
 
-def channels_last(model: Model) -> Model:
-    """The network with its weights laid out as the processors' convolutions want them."""
+def quickened(model: Model) -> Model:
+    """The network with convolutions that are quicker on large maps, and weights laid out as convolutions want them."""
+    quicken(model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

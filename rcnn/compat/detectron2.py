@@ -91,7 +91,7 @@ def from_state(name: str, state: Mapping[str, Tensor]) -> tuple[Method, tuple[st
     fold_frozen_norm(model)
     coco = tuple(_coco_numbers())
     names = coco if len(coco) == classes else tuple(f"class {number}" for number in range(1, classes + 1))
-    return build.channels_last(model), names
+    return build.quickened(model), names
 
 
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

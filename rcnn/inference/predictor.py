@@ -105,10 +105,7 @@ class Detector:
         self._run: Callable[[Batch], PaddedDetections] = self._forward
 
     def settled(self) -> "Detector":
-        """This detector, whose network will not learn any more: frozen norms are multiplied into its weights.
-
-        On a processor large maps then go through quicker convolutions, the same to rounding.
-        """
+        """This detector, whose network will not learn any more: frozen norms are multiplied into its weights."""
         settle_norms(self.model)
         quicken(self.model)
         return self

@@ -183,3 +183,18 @@ def best_overlap_reference(
         inside = (common > 0) & (common >= 0.5 * sides)
         ignored = ignored | (inside & skipped[:, None, block]).any(dim=2)
     return iou, index, best, ignored
+
+
+def conv3x3_reference(
+    x: Float[Tensor, "B C H W"], weight: Float[Tensor, "D C 3 3"], bias: Float[Tensor, "D"]
+) -> Float[Tensor, "B D H W"]:
+    """`conv3x3` as one says it: at each cell a filter times the nine cells around it, zeros beyond the map."""
+    count, channels, height, width = x.shape
+    around = x.new_zeros(count, channels, height + 2, width + 2)
+    around[:, :, 1:-1, 1:-1] = x
+    out = x.new_empty(count, len(weight), height, width)
+    for row in range(height):
+        for column in range(width):
+            window = around[:, None, :, row : row + 3, column : column + 3]  # [B, 1, C, 3, 3]
+            out[:, :, row, column] = (window * weight).sum(dim=(2, 3, 4)) + bias
+    return out

@@ -107,7 +107,7 @@ def _untrained(name: str, config: Config, classes: int, weights: WeightsEnum | s
         body = model.backbone.body  # type: ignore[union-attr]
         fill(body, config.model.backbone, fetch(chosen, config.model.backbone, "weights_backbone=None"), str(chosen))
         fold_frozen_norm(body)
-    return build.channels_last(model)
+    return build.quickened(model)
 
 
 Build = Callable[..., TorchvisionDetector]

@@ -85,7 +85,7 @@ def from_state(name: str, state: Mapping[str, Tensor]) -> tuple[Method, tuple[st
     _set_epsilon(model, _epsilon(name, state))
     load_exactly(model, name, rename(state))
     fold_frozen_norm(model)
-    return build.channels_last(model), _class_names(name, classes)
+    return build.quickened(model), _class_names(name, classes)
 
 
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
