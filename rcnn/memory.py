@@ -12,8 +12,9 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's names for mallopt: M_TRIM_THRESHO
 def ask_for_large_pages() -> None:
     """Have torch ask Linux for pages of 2 MiB for large tensors, unless the environment says otherwise.
 
-    A forward pass asks for hundreds of thousands of pages of 4 KiB, each of them a fault: a fifth of its time. Nothing
-    happens where a tensor has been made before, or where the kernel has no such pages to give.
+    A forward pass asks for hundreds of thousands of pages of 4 KiB, each of them a fault: a fifth of its time. Torch
+    is told by a variable of the environment, which child processes inherit. Nothing happens where a tensor has been
+    made before, or where the kernel has no such pages to give; a large tensor takes up to 2 MiB more.
     """
     os.environ.setdefault(LARGE_PAGES, "1")
 

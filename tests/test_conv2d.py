@@ -1,11 +1,18 @@
 """Convolutions: Winograd's filters against plain loops, where they are used, and who gets them."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from rcnn import build, presets
 from rcnn.acceleration.convolutions import QuickConv2d, quicken
+from rcnn.backbones.norm import FoldedConv2d
+from rcnn.inference.predictor import Detector
 from rcnn.ops import conv2d
 from rcnn.ops.conv2d_winograd import conv3x3_winograd, weight_gradient_winograd
 from rcnn.ops.reference import conv3x3_reference
@@ -41,7 +48,7 @@ def test_how_many_tiles_are_done_together_changes_nothing_but_rounding(monkeypat
 
 def test_without_a_bias_none_is_added():
     x, weight, _ = arguments(channels=8, height=9, width=9, outputs=6)
-    expected = F.conv2d(x, weight, padding=1)
+    expected = conv3x3_reference(x, weight, None)
     torch.testing.assert_close(conv3x3_winograd(x, weight, None), expected, rtol=0, atol=5e-5)
 
 
@@ -58,14 +65,21 @@ def test_large_maps_go_through_winograds_filters_and_are_rounded_a_little_more()
 @pytest.mark.parametrize(
     "changed",
     [
-        {"height": 20, "width": 24},
-        {"channels": 192},
-        {"outputs": 192},
+        {"height": 63, "width": 32},  # a cell short of 2,048 in rows of 32
+        {"height": 1, "width": 1024},
+        {"channels": 255},
+        {"outputs": 255},
+        {"count": 0},
     ],
 )
-def test_small_maps_and_few_channels_are_convolved_as_ever(changed):
-    given = arguments(**changed)
+def test_small_maps_few_channels_and_no_pictures_are_convolved_as_ever(changed):
+    given = arguments(**({"height": 44, "width": 48} | changed))
     assert torch.equal(conv2d(*given, padding=(1, 1)), F.conv2d(*given, padding=1))
+
+
+def test_a_map_just_large_enough_goes_through_winograds_filters():
+    given = arguments(height=64, width=32)
+    assert torch.equal(conv2d(*given, padding=(1, 1)), conv3x3_winograd(*given))
 
 
 def test_other_numbers_and_layouts_are_convolved_as_ever():
@@ -85,37 +99,107 @@ def test_the_gradient_of_filters_is_that_of_loops(height, width):
     torch.testing.assert_close(weight_gradient_winograd(x, gradient), expected, rtol=0, atol=2e-4)
 
 
-def test_large_maps_get_the_gradients_of_the_plain_convolution():
-    inputs, gradient = arguments(*LARGE, count=2), values(2, 256, 44, 48, seed=3)
-    inputs = [each.requires_grad_() for each in inputs]
+@pytest.mark.parametrize("channels", [64, 256])
+def test_large_maps_get_the_gradients_of_torchs_convolution(channels):
+    inputs = arguments(channels, 44, 48, count=2, outputs=channels)
+    inputs, gradient = [each.requires_grad_() for each in inputs], values(2, channels, 44, 48, seed=3)
     quick = conv2d(*inputs, padding=(1, 1))
     assert "rcnn_conv3x3" in type(quick.grad_fn).__name__
     plain = F.conv2d(*(each.double() for each in inputs), padding=1)
     own = torch.autograd.grad(quick, inputs, gradient)
     for found, expected in zip(own, torch.autograd.grad(plain, inputs, gradient.double()), strict=True):
-        torch.testing.assert_close(found, expected, rtol=0, atol=float(expected.abs().max()) * 3e-5)
+        torch.testing.assert_close(found, expected.float(), rtol=0, atol=float(expected.abs().max()) * 3e-5)
 
 
-def test_only_the_gradients_that_are_asked_for_are_computed():
-    x, weight, bias = arguments(*LARGE)
-    (own,) = torch.autograd.grad(conv2d(x, weight.requires_grad_(), bias, padding=(1, 1)).sum(), weight)
-    (plain,) = torch.autograd.grad(F.conv2d(x, weight, bias, padding=1).sum(), weight)
+@pytest.mark.parametrize("channels", [64, 256])
+def test_outputs_are_the_same_whether_or_not_filters_learn(channels):
+    x, weight, bias = arguments(channels, 44, 48, outputs=channels)
+    still = conv2d(x, weight, bias, padding=(1, 1))
+    assert torch.equal(conv2d(x, weight.requires_grad_(), bias, padding=(1, 1)), still)
+
+
+@pytest.mark.parametrize("learns", [0, 1, 2], ids=["inputs", "filters", "bias"])
+def test_only_the_gradients_that_are_asked_for_are_computed(learns):
+    inputs = list(arguments(*LARGE))
+    inputs[learns].requires_grad_()
+    outputs = conv2d(*inputs, padding=(1, 1))
+    with Calls() as calls:
+        (own,) = torch.autograd.grad(outputs, inputs[learns], torch.ones_like(outputs))
+    own_names = [name for name in calls.names if name.startswith("rcnn")]
+    assert own_names == [["rcnn::conv3x3"], ["rcnn::conv3x3_weight_gradient"], []][learns]
+    (plain,) = torch.autograd.grad(F.conv2d(*inputs, padding=1).sum(), inputs[learns])
     torch.testing.assert_close(own, plain, rtol=0, atol=float(plain.abs().max()) * 3e-5)
 
 
-def test_torch_finds_nothing_amiss_with_the_operator():
-    torch.library.opcheck(torch.ops.rcnn.conv3x3.default, arguments(channels=8, height=9, width=6, outputs=6))
+class Calls(TorchDispatchMode):
+    """The names of the operators that are called meanwhile."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(function._schema.name)
+        return function(*args, **(kwargs or {}))
 
 
-def test_only_convolutions_that_may_be_quick_are_replaced_and_keep_their_parameters():
-    same = nn.Conv2d(256, 256, 3, padding=1)
+def test_gradients_have_gradients():
+    given = [each.double().requires_grad_() for each in arguments(channels=2, height=5, width=6, outputs=3)]
+    assert torch.autograd.gradcheck(torch.ops.rcnn.conv3x3, given)
+    assert torch.autograd.gradgradcheck(torch.ops.rcnn.conv3x3, given)
+
+
+def test_torch_finds_nothing_amiss_with_the_operators():
+    x, weight, bias = arguments(channels=8, height=9, width=6, count=2, outputs=6)
+    given = x.requires_grad_(), weight.requires_grad_(), bias.requires_grad_()
+    torch.library.opcheck(torch.ops.rcnn.conv3x3.default, given)
+    gradient = values(2, 6, 9, 6, seed=3).requires_grad_()
+    torch.library.opcheck(torch.ops.rcnn.conv3x3_weight_gradient.default, (x, gradient))
+
+
+def test_only_convolutions_that_may_be_quick_are_made_so_and_all_else_of_them_stays():
+    same = nn.Conv2d(256, 256, 3, padding=1).eval()
+    calls = []
+    same.register_forward_hook(lambda *_: calls.append(1))
     others = nn.Conv2d(3, 256, 3, padding=1), nn.Conv2d(256, 256, 3, 2, 1), nn.Conv2d(256, 256, 1)
-    network = nn.Sequential(same, *others, nn.Conv2d(256, 256, 3, padding="same"))
-    names = list(network.state_dict())
+    network = nn.Sequential(same, *others, nn.Conv2d(256, 256, 3, padding="same"), same)
     quicken(network)
-    assert [type(layer) is QuickConv2d for layer in network] == [True, False, False, False, False]
-    assert list(network.state_dict()) == names
-    assert network[0].weight is same.weight
+    assert [type(layer) is QuickConv2d for layer in network] == [True, False, False, False, False, True]
+    assert network[0] is network[-1] is same
+    assert not same.training
+    same(values(1, 256, 4, 4))
+    assert calls == [1]
+
+
+def test_quick_convolutions_are_copied_and_stored_as_others_are():
+    conv = nn.Conv2d(64, 64, 3, padding=1)
+    quicken(conv)
+    x = values(1, 64, 8, 8)
+    for other in (copy.deepcopy(conv), pickle.loads(pickle.dumps(conv))):
+        assert type(other) is QuickConv2d
+        assert torch.equal(other(x), conv(x))
+
+
+def test_a_quick_convolution_follows_its_settings():
+    conv = nn.Conv2d(64, 64, 3, padding=1, padding_mode="reflect")
+    quicken(conv)
+    x = values(1, 64, 40, 44)
+    assert type(conv) is QuickConv2d
+    assert torch.equal(conv(x), F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), conv.weight, conv.bias))
+    conv.padding_mode, conv.stride = "zeros", (2, 2)
+    assert torch.equal(conv(x), F.conv2d(x, conv.weight, conv.bias, stride=2, padding=1))
+
+
+def test_detectors_are_built_and_settled_with_quick_convolutions():
+    config = presets.PRESETS["faster-rcnn-r18-fpn"]()
+    model, _ = build.detector(build.resolved(config, pretrained=True), 2)
+    assert type(model.rpn.head.conv[0][0]) is QuickConv2d
+    folded = model.backbone.body.layer2[0].conv2
+    assert isinstance(folded, FoldedConv2d)
+    x = values(1, 128, 44, 48)
+    assert "rcnn_conv3x3" in type(folded(x).grad_fn).__name__
+    detector = Detector(model, build.preprocess(config.input), ["a", "b"]).settled()
+    assert type(detector.model.backbone.body.layer2[0].conv2) is QuickConv2d
 
 
 def test_other_strides_dilations_and_groups_are_torchs():

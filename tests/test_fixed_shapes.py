@@ -68,9 +68,7 @@ def fake_batch(pictures=2, objects=16, height=192, width=224, regions=24):
 
 @pytest.mark.parametrize("name", ALL)
 def test_prediction_and_losses_have_fixed_shapes_and_never_wait_for_the_device(name, monkeypatch):
-    monkeypatch.setattr(
-        build.model, "channels_last", lambda model: model
-    )  # a module of fake tensors cannot be converted
+    monkeypatch.setattr(build.model, "quickened", lambda model: model)  # a module of fake tensors cannot be converted
     config = build.resolved(ALL[name], pretrained=name != "demo")
     with FakeTensorMode(), torch.device("cuda"):
         model, _ = build.detector(config, 5)

@@ -186,7 +186,7 @@ def learner(loss, **changes):
 def test_each_loss_has_fixed_shapes_and_never_waits_for_the_device(name, monkeypatch):
     from test_fixed_shapes import NothingWaits, fake_batch
 
-    monkeypatch.setattr(build.model, "channels_last", lambda model: model)
+    monkeypatch.setattr(build.model, "quickened", lambda model: model)
     with FakeTensorMode(), torch.device("cuda"):
         objective = learner(VARIANTS[name])
         batch, targets = fake_batch()

@@ -237,7 +237,7 @@ def test_weights_that_expect_other_colours_are_told_of(caplog):
 
 @pytest.mark.parametrize("name", ["mnasnet0_5", "timm:resnet10t"])
 def test_shapes_are_fixed_and_nothing_waits_for_the_device(name, monkeypatch):
-    monkeypatch.setattr(build.model, "channels_last", lambda model: model)
+    monkeypatch.setattr(build.model, "quickened", lambda model: model)
     config = override(preset("demo"), None, (), TINY | {"model.backbone": name, "model.norm": "frozen"})
     with FakeTensorMode(), torch.device("cuda"):
         model, _ = build.detector(config, 2)

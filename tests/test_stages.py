@@ -101,7 +101,7 @@ def test_each_step_of_the_rpn_passes_a_part_and_the_last_are_the_proposals():
 
 @pytest.mark.parametrize("name", ["faster-rcnn", "fast-rcnn, svm"])
 def test_stages_have_fixed_shapes_and_never_wait_for_the_device(name, monkeypatch):
-    monkeypatch.setattr(build.model, "channels_last", lambda model: model)
+    monkeypatch.setattr(build.model, "quickened", lambda model: model)
     config = override(preset("demo"), None, (), settings_of(name))
     with FakeTensorMode(), torch.device("cuda"):
         model, _ = build.detector(config, 5)

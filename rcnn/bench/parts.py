@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 PARTS: Mapping[str, str] = {
-    "ops": "Suppression, matching, 3 x 3 convolutions, RoIAlign, RoI and spatial pyramid pooling; both ways.",
+    "ops": "Suppression, matching, 3 x 3 convolutions, pooling of regions; forward and backward.",
     "load": "From files to a batch: decoding, resizing, normalising, padding.",
     "predict": "Torchvision's detectors with the same weights, from decoded pictures on.",
     "engines": "The same detectors as exported files: ONNX Runtime and OpenVINO, in fp32 and in 8 bits.",

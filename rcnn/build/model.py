@@ -121,7 +121,7 @@ def _cut(body: Trunk, settings: ModelSettings) -> tuple[Trunk, LastStage | None]
 
 
 def quickened(model: Model) -> Model:
-    """The network with convolutions that are quicker on large maps, and weights laid out as convolutions want them."""
+    """The network with quick convolutions, and its weights laid out as the processors' convolutions want them."""
     quicken(model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

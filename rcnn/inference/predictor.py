@@ -105,7 +105,10 @@ class Detector:
         self._run: Callable[[Batch], PaddedDetections] = self._forward
 
     def settled(self) -> "Detector":
-        """This detector, whose network will not learn any more: frozen norms are multiplied into its weights."""
+        """This detector, whose network will not learn any more: frozen norms are multiplied into its weights.
+
+        What then are plain convolutions are made quick ones, as those of a network are when it is built.
+        """
         settle_norms(self.model)
         quicken(self.model)
         return self

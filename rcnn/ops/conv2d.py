@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from rcnn.ops.conv2d_winograd import TILE, conv3x3_winograd, weight_gradient_winograd
+from rcnn.ops.conv2d_winograd import conv3x3_winograd, weight_gradient_winograd
 
-CHANNELS, TILES = 256, 128
-"""Where fewer go in or out, or a map has fewer tiles, transforming takes as long as it spares (docs/speed.md)."""
+OUTPUTS, GRADIENT = (256, 2048), (64, 1024)
+"""The least channels, in and out, and cells of a map with which Winograd's outputs, and gradient of the filters, are
+quicker than torch's. Torch's gradient is slow on large maps, so that less pays there (docs/speed.md)."""
 
 
 def conv2d(
@@ -23,13 +24,13 @@ def conv2d(
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Float[Tensor, "B D _ _"]:
-    """What `torch.nn.functional.conv2d` gives, with its gradients.
+    """What `torch.nn.functional.conv2d` gives, with its gradients; the same numbers whether or not it learns.
 
-    On the CPU large maps in single precision, laid out channels last, go through Winograd's filters forth and back
-    where it `may_be_quick`: a quarter of the multiplications, for outputs that are rounded up to five times as coarsely
-    (5e-5 of features around 1).
+    On the CPU large maps in single precision, laid out channels last, go through Winograd's filters where it
+    `may_be_quick`: a quarter of the multiplications, for values that are rounded up to five times as coarsely (5e-5
+    of features around 1). What is not finite there spreads over the 4 x 4 cells around it. Not for torch.func.
     """
-    if may_be_quick(weight, stride, padding, dilation, groups) and _is_large(x) and _computes_plainly(x, weight):
+    if may_be_quick(weight, stride, padding, dilation, groups) and _is_supported(x, weight, bias) and _pays(x, weight):
         return torch.ops.rcnn.conv3x3(x, weight, bias)
     return F.conv2d(x, weight, bias, stride, padding, dilation, groups)  # type: ignore[arg-type]
 
@@ -37,31 +38,42 @@ def conv2d(
 def may_be_quick(
     weight: Tensor, stride: Sequence[int], padding: Sequence[int] | str, dilation: Sequence[int], groups: int
 ) -> bool:
-    """Whether it is 3 x 3, leaves a map's size as it is, and has many channels."""
+    """Whether it is 3 x 3, leaves a map's size as it is, and has enough channels."""
     geometry = (tuple(weight.shape[2:]), tuple(stride), tuple(padding), tuple(dilation), groups)
-    return geometry == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and min(weight.shape[:2]) >= CHANNELS
+    return geometry == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and min(weight.shape[:2]) >= GRADIENT[0]
 
 
-def _is_large(x: Tensor) -> bool:
-    return -(-x.shape[2] // TILE) * -(-x.shape[3] // TILE) >= TILES
-
-
-def _computes_plainly(x: Tensor, weight: Tensor) -> bool:
+def _is_supported(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether in single precision on a processor, channels last, and not on the way into a file for others."""
-    leaves = torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()  # Dynamo says that it exports
-    if leaves or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    exporting = torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()  # there always True
+    if exporting or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
-    return x.dtype == weight.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last)
+    if any(each.dtype != torch.float32 for each in (x, weight, bias) if each is not None):
+        return False
+    fits = x.dim() == 4 and x.shape[1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1])
+    return fits and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _pays(x: Tensor, weight: Tensor) -> bool:
+    learns = torch.is_grad_enabled() and weight.requires_grad
+    return _reaches(x, weight.shape, OUTPUTS) or (learns and _reaches(x, weight.shape, GRADIENT))
+
+
+def _reaches(x: Tensor, channels: Sequence[int], least: tuple[int, int]) -> bool:
+    return len(x) > 0 and min(channels[:2]) >= least[0] and x.shape[2] * x.shape[3] >= least[1]
 
 
 @torch.library.custom_op("rcnn::conv3x3", mutates_args=())
 def _conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return conv3x3_winograd(x, weight, bias)
+    """By Winograd's filters where that pays, with gradients that choose for themselves."""
+    if _reaches(x, weight.shape, OUTPUTS):
+        return conv3x3_winograd(x, weight, bias)
+    return F.conv2d(x, weight, bias, padding=1).contiguous(memory_format=torch.channels_last)
 
 
 @_conv3x3.register_fake
 def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return _last(x, len(weight))
+    return _like(x, (x.shape[0], weight.shape[0], *x.shape[2:]))
 
 
 @torch.library.custom_op("rcnn::conv3x3_weight_gradient", mutates_args=())
@@ -71,16 +83,14 @@ def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
 @_weight_gradient.register_fake
 def _(x: Tensor, gradient: Tensor) -> Tensor:
-    shape = (gradient.shape[1], x.shape[1], 3, 3)
+    return _like(x, (gradient.shape[1], x.shape[1], 3, 3))
+
+
+def _like(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
-def _last(x: Tensor, channels: int) -> Tensor:
-    shape = (x.shape[0], channels, *x.shape[2:])
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:2])
 
 
@@ -89,10 +99,26 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None,
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     to_x, to_weight, to_bias = ctx.needs_input_grad
     return (
-        torch.ops.rcnn.conv3x3(gradient, weight.transpose(0, 1).flip(2, 3), None) if to_x else None,
+        torch.ops.rcnn.conv3x3(gradient, _turned(weight), None) if to_x else None,
         torch.ops.rcnn.conv3x3_weight_gradient(x, gradient) if to_weight else None,
         gradient.sum(dim=(0, 2, 3)) if to_bias else None,
     )
 
 
-_conv3x3.register_autograd(_backward, setup_context=_save)
+def _weight_gradient_backward(ctx: Any, filters: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Of a form that is linear in both its arguments, as the convolution is."""
+    x, gradient = ctx.saved_tensors
+    to_x, to_gradient = ctx.needs_input_grad
+    return (
+        torch.ops.rcnn.conv3x3(gradient, _turned(filters), None) if to_x else None,
+        torch.ops.rcnn.conv3x3(x, filters, None) if to_gradient else None,
+    )
+
+
+def _turned(weight: Float[Tensor, "D C 3 3"]) -> Float[Tensor, "C D 3 3"]:
+    """The filters that lead gradients back."""
+    return weight.transpose(0, 1).flip(2, 3)
+
+
+_conv3x3.register_autograd(_backward, setup_context=_keep)
+_weight_gradient.register_autograd(_weight_gradient_backward, setup_context=_keep)

@@ -43,7 +43,7 @@ def conv3x3_winograd(
         for first in range(0, down, rows):
             strip = out[first : first + rows]
             _fill(strip, _inputs(picture, first, len(strip), across), filters, bias)
-    maps = whole.view(count, TILE * down, TILE * across, -1)[:, :height, :width]
+    maps = whole.view(count, TILE * down, TILE * across, len(weight))[:, :height, :width]
     return maps.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 

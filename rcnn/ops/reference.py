@@ -186,9 +186,9 @@ def best_overlap_reference(
 
 
 def conv3x3_reference(
-    x: Float[Tensor, "B C H W"], weight: Float[Tensor, "D C 3 3"], bias: Float[Tensor, "D"]
+    x: Float[Tensor, "B C H W"], weight: Float[Tensor, "D C 3 3"], bias: Float[Tensor, "D"] | None
 ) -> Float[Tensor, "B D H W"]:
-    """`conv3x3` as one says it: at each cell a filter times the nine cells around it, zeros beyond the map."""
+    """`conv2d` of 3 x 3 filters as one says it: each cell's nine neighbours times a filter, zeros beyond the map."""
     count, channels, height, width = x.shape
     around = x.new_zeros(count, channels, height + 2, width + 2)
     around[:, :, 1:-1, 1:-1] = x
@@ -196,5 +196,5 @@ def conv3x3_reference(
     for row in range(height):
         for column in range(width):
             window = around[:, None, :, row : row + 3, column : column + 3]  # [B, 1, C, 3, 3]
-            out[:, :, row, column] = (window * weight).sum(dim=(2, 3, 4)) + bias
-    return out
+            out[:, :, row, column] = (window * weight).sum(dim=(2, 3, 4))
+    return out if bias is None else out + bias[:, None, None]

@@ -18,7 +18,7 @@ from rcnn.api.proposals import rpn_proposals
 from rcnn.api.workshop import Workshop
 from rcnn.backbones import SingleMapBackbone, Trunk
 from rcnn.backbones.networks import group_norm
-from rcnn.build.model import assemble, channels_last
+from rcnn.build.model import assemble, quickened
 from rcnn.config import Config
 from rcnn.data.digits import digit_scenes
 from rcnn.data.loader import Collate, Draw, Samples, TruthBatch
@@ -126,7 +126,7 @@ def fresh_model(config: Config, classes: int) -> FasterRCNN:
     torch.manual_seed(config.training.seed)
     model = assemble(SingleMapBackbone(network()), config.model, classes)
     assert isinstance(model, FasterRCNN)
-    return channels_last(model)
+    return quickened(model)
 
 
 def scenes(scale: Scale) -> DataSet:
