@@ -118,6 +118,18 @@ def test_outputs_are_the_same_whether_or_not_filters_learn(channels):
     assert torch.equal(conv2d(x, weight.requires_grad_(), bias, padding=(1, 1)), still)
 
 
+@pytest.mark.parametrize(("channels", "height"), [(64, 44), (256, 44), (256, 45)])
+def test_what_comes_after_may_change_outputs_in_place(channels, height):
+    """As the ReLUs of VGG16 do."""
+    x, weight, bias = arguments(channels, height, 48, outputs=channels)
+    outputs = conv2d(x, weight.requires_grad_(), bias, padding=(1, 1)).relu_()
+    expected = F.conv2d(x, weight, bias, padding=1).relu()
+    torch.testing.assert_close(outputs, expected, rtol=0, atol=5e-5)
+    (own,) = torch.autograd.grad(outputs.square().sum(), weight)
+    (plain,) = torch.autograd.grad(expected.square().sum(), weight)
+    torch.testing.assert_close(own, plain, rtol=0, atol=float(plain.abs().max()) * 1e-4)
+
+
 @pytest.mark.parametrize("learns", [0, 1, 2], ids=["inputs", "filters", "bias"])
 def test_only_the_gradients_that_are_asked_for_are_computed(learns):
     inputs = list(arguments(*LARGE))

@@ -38,13 +38,15 @@ def conv3x3_winograd(
     """The convolution of stride 1 with a border of zeros, laid out channels last."""
     (count, _, height, width), filters = x.shape, _transformed(weight)
     down, across, rows = _tiling(height, width)
-    whole = x.new_empty(count, down, TILE, across, TILE, len(weight))
-    for picture, out in zip(x.permute(0, 2, 3, 1), whole, strict=True):
+    whole = _empty(x, count, len(weight), TILE * down, TILE * across)
+    tiles = whole.permute(0, 2, 3, 1).view(count, down, TILE, across, TILE, len(weight))
+    for picture, out in zip(x.permute(0, 2, 3, 1), tiles, strict=True):
         for first in range(0, down, rows):
             strip = out[first : first + rows]
             _fill(strip, _inputs(picture, first, len(strip), across), filters, bias)
-    maps = whole.view(count, TILE * down, TILE * across, len(weight))[:, :height, :width]
-    return maps.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    if whole.shape[2:] == x.shape[2:]:
+        return whole  # itself and no view of it, which autograd would not let others change in place
+    return whole[:, :, :height, :width].clone(memory_format=torch.channels_last)
 
 
 def weight_gradient_winograd(
@@ -60,7 +62,11 @@ def weight_gradient_winograd(
             inputs = _inputs(picture, first, count, across)
             total.baddbmm_(inputs.transpose(1, 2), _gradients(gradients, first, count, across))
     filters = _outer(x).T @ total.flatten(1)
-    return filters.view(3, 3, channels, outputs).permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+    return filters.view(3, 3, channels, outputs).permute(3, 2, 0, 1).clone(memory_format=torch.channels_last)
+
+
+def _empty(like: Tensor, *shape: int) -> Tensor:
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _tiling(height: int, width: int) -> tuple[int, int, int]:
