@@ -3,7 +3,8 @@
 R-CNN, Fast R-CNN, SPPnet at one scale and at five, and Fast R-CNN with truncated layers, all on one made-up picture and
 the same regions, with random weights: speed depends on neither. The yardstick, which each method runs in turn with,
 is VGG16's convolutions (with their ReLUs and poolings) of the whole picture. Multiply-adds are those of convolutions
-and fully connected layers, the canvas around a picture included; all other work counts as time only.
+and fully connected layers as they are defined, however they are computed, the canvas around a picture included; all
+other work counts as time only.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from rcnn.ops.conv2d_winograd import conv3x3_winograd, weight_gradient_winograd
+from rcnn.ops.conv2d_winograd import conv3x3_winograd, empty_channels_last, weight_gradient_winograd
 
 OUTPUTS, GRADIENT = (256, 2048), (64, 1024)
 """The least channels, in and out, and cells of a map with which Winograd's outputs, and gradient of the filters, are
@@ -73,7 +73,7 @@ def _conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @_conv3x3.register_fake
 def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return _like(x, (x.shape[0], weight.shape[0], *x.shape[2:]))
+    return empty_channels_last(x, x.shape[0], weight.shape[0], *x.shape[2:])
 
 
 @torch.library.custom_op("rcnn::conv3x3_weight_gradient", mutates_args=())
@@ -83,11 +83,7 @@ def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
 @_weight_gradient.register_fake
 def _(x: Tensor, gradient: Tensor) -> Tensor:
-    return _like(x, (gradient.shape[1], x.shape[1], 3, 3))
-
-
-def _like(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    return empty_channels_last(x, gradient.shape[1], x.shape[1], 3, 3)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

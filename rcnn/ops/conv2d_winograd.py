@@ -38,7 +38,7 @@ def conv3x3_winograd(
     """The convolution of stride 1 with a border of zeros, laid out channels last."""
     (count, _, height, width), filters = x.shape, _transformed(weight)
     down, across, rows = _tiling(height, width)
-    whole = _empty(x, count, len(weight), TILE * down, TILE * across)
+    whole = empty_channels_last(x, count, len(weight), TILE * down, TILE * across)
     tiles = whole.permute(0, 2, 3, 1).view(count, down, TILE, across, TILE, len(weight))
     for picture, out in zip(x.permute(0, 2, 3, 1), tiles, strict=True):
         for first in range(0, down, rows):
@@ -65,7 +65,8 @@ def weight_gradient_winograd(
     return filters.view(3, 3, channels, outputs).permute(3, 2, 0, 1).clone(memory_format=torch.channels_last)
 
 
-def _empty(like: Tensor, *shape: int) -> Tensor:
+def empty_channels_last(like: Tensor, *shape: int) -> Tensor:
+    """Memory for a tensor of the same numbers, laid out channels last."""
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
