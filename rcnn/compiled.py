@@ -1,10 +1,13 @@
-"""What the compiled CPU kernels share: compilation when one is first used, and threads."""
+"""What the processor's kernels share: compilation when one is first used, and threads."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @cache
@@ -21,8 +24,16 @@ def cores() -> int:
 
 
 def together(work: Callable[[int], None], threads: int) -> None:
-    """The parts of a work at once; the threads live as long as the call, so nothing is shared or left behind."""
-    if threads == 1:
-        return work(0)
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(threads)))
+    """The parts of a work at once, a thread each."""
+    each(work, range(threads), threads)
+
+
+def each(work: Callable[[T], R], things: Sequence[T], threads: int) -> list[R]:
+    """What a work makes of each thing, by at most so many threads; its error if one fails.
+
+    The threads live as long as the call, so nothing is shared or left behind.
+    """
+    if min(threads, len(things)) < 2:
+        return [work(thing) for thing in things]
+    with ThreadPoolExecutor(min(threads, len(things))) as pool:
+        return list(pool.map(work, things))

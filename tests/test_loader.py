@@ -3,6 +3,8 @@
 import gc
 from collections import Counter
 from dataclasses import replace
+from functools import partial
+from threading import Barrier, get_ident
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from torch.utils import _pytree as pytree
 from rcnn.api import read_data
 from rcnn.data import open_data
 from rcnn.data.loader import Augment, Batches, make_targets, mirror
+from rcnn.data.picture import resolve
 from rcnn.data.preprocess import Preprocess
 from rcnn.errors import DataError
 from rcnn.sample import DataSet, Sample
@@ -199,6 +202,47 @@ def test_pictures_may_be_files_arrays_or_functions(tmp_path):
     forms = [array, replace(array, picture=path), replace(array, picture=lambda: array.picture)]
     first, *others = (list(batches([form]).epoch(1)) for form in forms)
     assert all(all_same(first, other) for other in others)
+
+
+def files_of(samples, folder):
+    """The same samples, their pictures in files."""
+    return open_data(write_voc(folder / "files", DataSet({"train": samples}, NAMES))).dataset.splits["train"]
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_several_threads_give_the_batches_of_one(three_threads, tmp_path):
+    samples = files_of(mixed(), tmp_path)
+    augment = Augment(0.5, mosaic=0.5, colour=0.5)
+    several = list(batches(samples, augment=augment).epoch(1))
+    torch.set_num_threads(1)
+    assert all_same(list(batches(samples, augment=augment).epoch(1)), several)
+
+
+def test_files_are_read_by_several_threads_and_functions_called_by_one(three_threads, tmp_path, monkeypatch):
+    samples, callers = [shape_sample(str(n)) for n in range(3)], set()
+
+    def made(sample):
+        callers.add(get_ident())
+        return sample.picture
+
+    list(batches([replace(one, picture=partial(made, one)) for one in samples]).epoch(1))
+    assert len(callers) == 1
+
+    all_three = Barrier(3)  # which only three threads at once can pass
+
+    def read(*args):
+        all_three.wait(20)
+        return resolve(*args)
+
+    monkeypatch.setattr("rcnn.data.loader.resolve", read)
+    assert len(list(batches(files_of(samples, tmp_path)).epoch(1))) == 1
 
 
 @BEGINS_WORKERS

@@ -43,7 +43,7 @@ def load_case(files: Sequence[Path], size: tuple[int, int], preprocess: Preproce
         return transform([_tensor(file).to(device) for file in files])[0].tensors
 
     def ours() -> Batch:
-        batch = collate([rows[draw] for draw in draws])
+        batch = collate(rows.__getitems__(draws))
         return batch.on(device)[0]
 
     def check() -> str:

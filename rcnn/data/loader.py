@@ -3,7 +3,7 @@ an interruption changes what is learned."""
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from rcnn.compiled import each
 from rcnn.data.augment import Augment, View, moved, shape_of, vary
 from rcnn.data.mosaic import mosaic
 from rcnn.data.picture import MAX_PIXELS, picture_size, resolve
 from rcnn.data.preprocess import Preprocess
 from rcnn.data.raw import RawBatch, Size, on_device
 from rcnn.errors import DataError, last_line
-from rcnn.sample import Pixels, Sample
+from rcnn.sample import Picture, Pixels, Sample
 from rcnn.structures import Batch, Proposals, Targets, pinned, to_device
 
 
@@ -78,7 +79,22 @@ class Samples(Dataset[Drawn]):
         return len(self.samples)
 
     def __getitem__(self, draw: Draw) -> Drawn:
-        view = self._view(draw.index, draw.mirrored)
+        return self._drawn(draw, self._read(draw.index))
+
+    def __getitems__(self, draws: Sequence[Draw]) -> list[Drawn]:
+        """Those of a batch, as torch's loader asks for them.
+
+        Several threads decode; but one makes the variations, for torch has one generator for all threads.
+        """
+        places = [draw.index for draw in draws]
+        pictures = each(self._read, places, readers([self.samples[place].picture for place in places]))
+        return [self._drawn(draw, picture) for draw, picture in zip(draws, pictures, strict=True)]
+
+    def _read(self, index: int) -> Pixels:
+        return resolve(self.samples[index].picture, self.max_pixels, self.preprocess.channels)
+
+    def _drawn(self, draw: Draw, picture: Pixels) -> Drawn:
+        view = self._view(picture, draw.index, draw.mirrored)
         size = usual = self.preprocess.resized(shape_of(view), draw.short)
         if self.varied:
             view, size = self._variation(view, usual, draw)
@@ -86,10 +102,9 @@ class Samples(Dataset[Drawn]):
         scale = size[1] / picture.shape[1], size[0] / picture.shape[0]
         return draw, picture, size, self.preprocess.canvas(usual, draw.short), moved(sample, (0, 0), scale)
 
-    def _view(self, index: int, mirrored: bool) -> View:
+    def _view(self, picture: Pixels, index: int, mirrored: bool) -> View:
         """A picture, or its mirror image, with what is in it."""
         sample = self.samples[index]
-        picture = resolve(sample.picture, self.max_pixels, self.preprocess.channels)
         if not mirrored:
             return picture, sample
         width, proposals = picture.shape[1], sample.proposals
@@ -100,10 +115,16 @@ class Samples(Dataset[Drawn]):
         """What the settings make of it, and its size on the canvas; by the picture's key alone."""
         rng, gray = np.random.default_rng(draw.key), self.preprocess.gray(view[0])
         if draw.others:
-            views = [view, *(self._view(other, rng.random() < self.augment.flip) for other in draw.others)]
+            others = ((self._read(other), other, rng.random() < self.augment.flip) for other in draw.others)
+            views = [view, *(self._view(*other) for other in others)]
             sizes = [self.preprocess.resized(shape_of(one), draw.short) for one in views]
             view = mosaic(views, sizes, usual, rng, gray, self.augment.keep)
         return vary(view, usual, self.augment, rng, gray)
+
+
+def readers(pictures: Iterable[Picture]) -> int:
+    """How many threads may read them: one where a function of the user's makes one, which may bear no more."""
+    return 1 if any(callable(picture) for picture in pictures) else torch.get_num_threads()
 
 
 def mirror(boxes: Float[np.ndarray, "G 4"], width: float) -> Float[np.ndarray, "G 4"]:

@@ -3,9 +3,10 @@
 from typing import no_type_check
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int, UInt8
 
-from rcnn.compiled import compiled
+from rcnn.compiled import compiled, together
 
 Ends = tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"], Float[np.ndarray, "n"]]
 """Along one axis, for each new pixel: the two old ones that it lies between, and how far towards the second."""
@@ -27,7 +28,13 @@ def resize(
         raise ValueError(f"a picture of {height} x {width} on a canvas of {canvas.shape[0]} x {canvas.shape[1]}")
     whole = np.ascontiguousarray(picture)
     rows, columns = ends(whole.shape[0], height), ends(whole.shape[1], width)
-    compiled(_resize)(whole, *rows, *columns, levels, canvas)
+    kernel, threads = compiled(_resize), torch.get_num_threads()
+
+    def write(part: int) -> None:
+        here = slice(height * part // threads, height * (part + 1) // threads)
+        kernel(whole, *(axis[here] for axis in rows), *columns, levels, canvas[here])
+
+    together(write, threads)
     canvas[height:] = 0
     canvas[:height, width:] = 0
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from rcnn.errors import DataError
-from rcnn.inference.predictor import Detector
+from rcnn.inference.predictor import Detector, picture_of
 from rcnn.inference.tiling import predict_tiled
 from rcnn.inference.views import predict_views
 from rcnn.inference.ways import Looks
@@ -26,7 +26,7 @@ def find_each(
         yield from detector.predict_each(pictures, batch, score)
         return
     for source in pictures:
-        picture = source.picture if isinstance(source, Sample) else source
+        picture = picture_of(source)
         try:
             if looks.tiles:
                 yield next(predict_tiled(detector, [picture], looks.tiles, batch, score))

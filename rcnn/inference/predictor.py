@@ -15,7 +15,8 @@ from rcnn.acceleration.convolutions import quicken
 from rcnn.acceleration.dense import compile_dense
 from rcnn.acceleration.graphs import Graphed
 from rcnn.backbones import settle_norms
-from rcnn.data.loader import pad_proposals
+from rcnn.compiled import each
+from rcnn.data.loader import pad_proposals, readers
 from rcnn.data.picture import MAX_PIXELS, resolve
 from rcnn.data.preprocess import Preprocess
 from rcnn.data.raw import Size, lays_out, on_device
@@ -165,7 +166,7 @@ class Detector:
             raise ConfigError(f"batch: is {batch}; give 1 or more pictures at a time")
         sources, least = iter(_listed(pictures)), self.shown if score is None else score
         while chunk := list(islice(sources, batch)):
-            for found in self._chunk([self._read(source) for source in chunk]):
+            for found in self._chunk(self._read_all(chunk)):
                 yield found if isinstance(found, DataError) else found.above(least)
 
     def stages(self, pictures: Source | Iterable[Source]) -> Iterator[Stages]:
@@ -202,11 +203,14 @@ class Detector:
         one = _Input(picture, _NO_REGIONS if regions is None else regions)
         return self._lay_out([one], self.preprocess.canvas(self.preprocess.resized(one.size)), 1)
 
+    def _read_all(self, sources: Sequence[Source]) -> list[_Input | DataError]:
+        """Pictures are decoded by several threads at once; regions are found in one picture after another."""
+        return each(self._read, sources, 1 if self.proposer else readers(map(picture_of, sources)))
+
     def _read(self, source: Source) -> _Input | DataError:
         """The picture, and regions in its pixels for a method that needs some."""
-        picture = source.picture if isinstance(source, Sample) else source
         try:
-            rgb = resolve(picture, self.max_pixels, self.preprocess.channels)
+            rgb = resolve(picture_of(source), self.max_pixels, self.preprocess.channels)
         except DataError as error:
             return error
         if self.proposer is None:
@@ -252,6 +256,11 @@ class Detector:
 def _listed(pictures: Source | Iterable[Source]) -> Iterable[Source]:
     single = isinstance(pictures, str | Path | np.ndarray | Sample) or callable(pictures)
     return [pictures] if single else pictures  # type: ignore[list-item, return-value]
+
+
+def picture_of(source: Source) -> Picture:
+    """The picture itself, of a sample or alone."""
+    return source.picture if isinstance(source, Sample) else source
 
 
 def _nothing() -> Detections:
