@@ -26,7 +26,8 @@ from rcnn.api import load_named, read_data
 from rcnn.data import resolve, samples_of
 from rcnn.evaluation import evaluate
 from rcnn.inference.predictor import Detector
-from rcnn.inference.tiling import Tiles, predict_tiled
+from rcnn.inference.tiling import predict_tiled
+from rcnn.inference.ways import Tiles
 from rcnn.sample import Sample
 from rcnn.structures import Detections
 

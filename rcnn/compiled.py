@@ -1,5 +1,6 @@
 """What the processor's kernels share: compilation when one is first used, and threads."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+_log = logging.getLogger(__name__)
 
 
 @cache
@@ -15,7 +17,11 @@ def compiled(kernel: Callable[..., None]) -> Any:
     """The kernel as machine code, kept on disk. Numba takes a second to import: only those who use it wait for it."""
     from numba import njit
 
-    return njit(nogil=True, cache=True)(kernel)
+    try:
+        return njit(nogil=True, cache=True)(kernel)
+    except RuntimeError as error:  # no folder of Numba's may be written to, as in a container that only reads
+        _log.info("compiled anew in each process, for it cannot be kept: %s (NUMBA_CACHE_DIR names a folder)", error)
+        return njit(nogil=True)(kernel)
 
 
 def cores() -> int:

@@ -32,6 +32,6 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def last_line(error: Exception) -> str:
-    """What an error of ours in a loader's worker says: torch gives it its whole traceback for a message."""
-    return re.sub(r"^rcnn\.[\w.]+Error: ", "", str(error).strip().splitlines()[-1])
+def last_line(error: Exception | str) -> str:
+    """What an error of ours in another process says: its message, or what was printed, is a whole traceback."""
+    return re.sub(r"^rcnn\.[\w.]+Error: ", "", (str(error).strip().splitlines() or ["it said nothing"])[-1])

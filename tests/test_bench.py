@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import re
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from rcnn.bench.evaluate import evaluate_case, made_up
 from rcnn.bench.harness import Case, Effort, Row, Way, race
 from rcnn.bench.load import load_case
 from rcnn.bench.machine import Machine, this_machine
+from rcnn.bench.memory import working_memory
 from rcnn.bench.ops import (
     matching_case,
     nms_case,
@@ -34,6 +37,7 @@ from rcnn.bench.results import Result, record, table
 from rcnn.bench.train import train_case
 from rcnn.bench.wait import wait_case
 from rcnn.cli import main
+from rcnn.cli.commands.bench import chosen_parts
 from rcnn.data.preprocess import Preprocess
 from rcnn.errors import DisagreementError
 from rcnn.evaluation import evaluate
@@ -229,9 +233,31 @@ def test_the_command_writes_all_numbers_and_the_page(monkeypatch, tmp_path, caps
     assert re.search(r"\| matching, 1 picture of 2 objects, [\d,]+ anchors \| torchvision box_iou, Matcher \|", page)
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone tells the memory")
+def test_memory_is_told_of_ways_that_read_files():
+    assert working_memory("load", "torchvision", 0, 0, CPU) > 1
+
+
+def test_parts_that_keep_memory_are_measured_last_and_lacking_packages_are_told_first(monkeypatch, capsys):
+    assert chosen_parts(["wait", "ops", "train"], "torchvision") == ["ops", "train", "wait"]
+    assert chosen_parts([], "torchvision") == list(parts.PARTS)
+    monkeypatch.setattr(
+        "rcnn.cli.commands.bench.find_spec", lambda name: None if name in ("onnx", "openvino") else name
+    )
+    assert "engines" not in chosen_parts([], "torchvision")
+    assert capsys.readouterr().err == "rcnn: engines: left out, for it needs onnx, openvino\n"
+    assert main(["bench", "engines"]) == 2
+    assert capsys.readouterr().err == "rcnn: engines: needs onnx, openvino; pip install onnx openvino\n"
+
+
+def test_seconds_may_be_wanted_too():
+    assert "| 4, 300 ms (missed) |" in table([row(ratio=5.0, within=0.3)])
+    assert "| 4, 800 ms |" in table([row(ratio=5.0, within=0.8)])
+
+
 def test_a_part_that_is_none_is_refused(capsys):
     assert main(["bench", "opps"]) == 2
-    assert capsys.readouterr().err == f"rcnn: opps: no part of the benchmark; choose of {', '.join(parts.PARTS)}\n"
+    assert capsys.readouterr().err == f"rcnn: opps: no part of the benchmark; choose from {', '.join(parts.PARTS)}\n"
 
 
 @pytest.mark.parametrize("option", ["--json", "--results"])
@@ -297,6 +323,13 @@ def test_detections_match_by_class_corners_and_score():
     assert matched(twice, one, 0.5, 1, 1) == 0.5
 
 
+def line_count(plot):
+    """Drawn lines of a marker a size."""
+    points = "{http://www.w3.org/2000/svg}use"
+    lines = (group for group in plot if group.get("id", "").startswith("line2d_"))
+    return sum(len(list(line.iter(points))) == 4 for line in lines)
+
+
 def test_growth_is_told_over_the_three_largest_sizes_and_quadratic_growth_fails(tmp_path):
     sizes = (10, 100, 200, 400)
     rows = [
@@ -312,14 +345,15 @@ def test_growth_is_told_over_the_three_largest_sizes_and_quadratic_growth_fails(
     assert [failure.partition(",")[0] for failure in scale.failures(rows)] == ["objects"]
     assert "objects, rcnn: 2.00" in scale.notes(rows)[0]
     scale.draw(rows, tmp_path / "scale.svg")
-    assert (tmp_path / "scale.svg").read_text().count("milliseconds") or (
-        tmp_path / "scale.svg"
-    ).stat().st_size > 10_000
+    drawn = ElementTree.parse(tmp_path / "scale.svg").getroot()
+    plots = [group for group in drawn.iter("{http://www.w3.org/2000/svg}g") if group.get("id", "").startswith("axes_")]
+    assert len(plots) == 3 * 2, "an axis each, time above memory"
+    assert all(line_count(plot) >= 2 for plot in plots), "a line a way"
 
 
 def test_what_is_not_measured_against_a_library_or_is_not_installed_is_told_before_anything_runs(capsys):
     assert main(["bench", "train", "--against", "detectron2", "--device", "cpu"]) == 2
-    assert capsys.readouterr().err == "rcnn: train: not measured against detectron2; choose of predict\n"
+    assert capsys.readouterr().err == "rcnn: train: not measured against detectron2; choose from predict\n"
     if importlib.util.find_spec("detectron2") is None:
         words = ["bench", "--against", "detectron2", "--device", "cpu", "--rounds", "1", "--threads", "1"]
         assert main(words) == 2

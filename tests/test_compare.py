@@ -281,7 +281,7 @@ def test_the_command_compares_shows_and_overwrites(whole, voc, tmp_path, capsys)
 
 
 WRONG = {
-    "method": ("--methods rcnn,yolo", "--methods yolo: no such method; choose of rcnn, sppnet"),
+    "method": ("--methods rcnn,yolo", "--methods yolo: no such method; choose from rcnn, sppnet"),
     "none": ("--methods ,", "--methods: names none"),
     "backbone": ("--backbone vgg99", "--backbone: no backbone 'vgg99' (did you mean vgg19?)"),
     "weights": ("--backbone zf", "--backbone zf: no pretrained weights of it can be downloaded"),

@@ -1,6 +1,7 @@
 """Convolutions: Winograd's filters against plain loops, where they are used, and who gets them."""
 
 import copy
+import importlib
 import pickle
 
 import pytest
@@ -75,6 +76,25 @@ def test_large_maps_go_through_winograds_filters_and_are_rounded_a_little_more()
 def test_small_maps_few_channels_and_no_pictures_are_convolved_as_ever(changed):
     given = arguments(**({"height": 44, "width": 48} | changed))
     assert torch.equal(conv2d(*given, padding=(1, 1)), F.conv2d(*given, padding=1))
+
+
+@pytest.mark.parametrize(
+    ("changed", "quick"),
+    [({}, True), ({"channels": 63}, False), ({"outputs": 63}, False), ({"height": 33, "width": 31}, False)],
+)
+def test_filters_learn_by_winograds_from_64_channels_and_1024_cells_on(changed, quick):
+    x, weight, bias = arguments(**({"channels": 64, "outputs": 64, "height": 32, "width": 32} | changed))
+    outputs = conv2d(x, weight.requires_grad_(), bias, padding=(1, 1))
+    assert ("rcnn_conv3x3" in type(outputs.grad_fn).__name__) is quick
+
+
+def test_winograds_filters_can_be_turned_off(monkeypatch):
+    monkeypatch.setattr(importlib.import_module("rcnn.ops.conv2d"), "WINOGRAD", False)
+    given = arguments(*LARGE)
+    assert torch.equal(conv2d(*given, padding=(1, 1)), F.conv2d(*given, padding=1))
+    conv = nn.Conv2d(256, 256, 3, padding=1)
+    quicken(conv)
+    assert type(conv) is nn.Conv2d
 
 
 def test_a_map_just_large_enough_goes_through_winograds_filters():

@@ -1,10 +1,16 @@
 """What must hold between devices, as far as it can be told without a second one."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
+from rcnn import ops
+from rcnn.ops.levels import levels_of
 from rcnn.structures import PaddedDetections, to_device, unpad
+
+STRIDES = (4, 8, 16, 32)
 
 
 def padded():
@@ -34,22 +40,46 @@ def test_a_batch_on_its_way_to_a_gpu_is_not_waited_for(monkeypatch):
     assert all(asked)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
-def test_operators_agree_between_processor_and_gpu():
-    from rcnn.ops import nms, roi_align
-    from rcnn.ops.levels import levels_of
+def made_up(device):
+    """A pyramid that wants a gradient, and boxes, scores and groups of two pictures."""
+    chance = torch.Generator().manual_seed(0)
+    corners = torch.rand(2, 200, 2, generator=chance) * 100
+    boxes = torch.cat((corners, corners + 5 + torch.rand(2, 200, 2, generator=chance) * 60), dim=-1)
+    scores, groups = torch.rand(2, 200, generator=chance), torch.arange(200).expand(2, -1) % 3
+    pyramid = [torch.rand(2, 8, 40 // 2**level, 40 // 2**level, generator=chance) for level in range(4)]
+    levels = [level.to(device).requires_grad_() for level in pyramid]
+    return levels, *(tensor.to(device) for tensor in (boxes, scores, groups.contiguous()))
 
-    generator = torch.Generator().manual_seed(0)
-    corners = torch.rand(2, 200, 2, generator=generator) * 100
-    boxes = torch.cat((corners, corners + 5 + torch.rand(2, 200, 2, generator=generator) * 60), dim=-1)
-    scores, groups = torch.rand(2, 200, generator=generator), torch.arange(200).expand(2, -1) % 3
-    arguments = (boxes, scores, groups.contiguous(), scores > 0.1)
-    here = nms(*arguments, 0.5, 50)
-    there = nms(*(tensor.cuda() for tensor in arguments), 0.5, 50)
-    assert all(torch.equal(a, b.cpu()) for a, b in zip(here, there, strict=True))
-    pyramid = [torch.rand(2, 8, 40 // 2**level, 40 // 2**level, generator=generator) for level in range(4)]
-    strides = (4, 8, 16, 32)
-    levels = levels_of(boxes, strides)
-    pooled = roi_align(pyramid, boxes, levels, strides)
-    there = roi_align([p.cuda() for p in pyramid], boxes.cuda(), levels.cuda(), strides)
-    torch.testing.assert_close(there.cpu(), pooled)
+
+def pooled(operator, device):
+    """What an operator makes of the regions, and the gradient of the pyramid."""
+    pyramid, boxes, *_ = made_up(device)
+    outputs = operator(pyramid, boxes, levels_of(boxes, STRIDES), STRIDES)
+    return [outputs, *torch.autograd.grad(outputs.square().sum(), pyramid)]
+
+
+def suppressed(device):
+    _, boxes, scores, groups = made_up(device)
+    return ops.nms(boxes, scores, groups, scores > 0.1, 0.5, 50)
+
+
+def overlapped(device):
+    _, boxes, scores, _ = made_up(device)
+    taught = scores[:, :20] > 0.4
+    return ops.best_overlap(boxes, boxes[:, :20], taught, ~taught, scores > 0.1)
+
+
+OPERATORS = {
+    "nms": suppressed,
+    "best_overlap": overlapped,
+    "roi_align": partial(pooled, ops.roi_align),
+    "roi_pool": partial(pooled, ops.roi_pool),
+    "spp": partial(pooled, ops.spp),
+}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_and_their_gradients_agree_between_processor_and_gpu(name):
+    for here, there in zip(OPERATORS[name]("cpu"), OPERATORS[name]("cuda"), strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-4, atol=1e-4)

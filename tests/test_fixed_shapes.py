@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import DynamicOutputShapeException
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rcnn import build
+from rcnn.acceleration.convolutions import quicken
 from rcnn.compat.torchvision import CONFIGS
 from rcnn.data.loader import make_targets
 from rcnn.data.preprocess import Preprocess
@@ -68,7 +69,8 @@ def fake_batch(pictures=2, objects=16, height=192, width=224, regions=24):
 
 @pytest.mark.parametrize("name", ALL)
 def test_prediction_and_losses_have_fixed_shapes_and_never_wait_for_the_device(name, monkeypatch):
-    monkeypatch.setattr(build.model, "quickened", lambda model: model)  # a module of fake tensors cannot be converted
+    # A module of fake tensors cannot be laid out anew.
+    monkeypatch.setattr(build.model, "quickened", lambda model: quicken(model) or model)
     config = build.resolved(ALL[name], pretrained=name != "demo")
     with FakeTensorMode(), torch.device("cuda"):
         model, _ = build.detector(config, 5)

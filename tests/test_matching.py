@@ -9,6 +9,7 @@ from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
 from rcnn.matching import draws, match, sample
+from rcnn.ops import best_overlap
 from rcnn.ops.best_overlap_numba import RUN, best_overlap_numba
 from rcnn.ops.reference import BLOCK, best_overlap_reference
 from rcnn.structures import Targets
@@ -118,6 +119,18 @@ def test_anchors_in_rows_far_from_every_object_and_near_agree_with_the_reference
     own, expected = best_overlap_numba(*arguments), best_overlap_reference(*arguments)
     assert all(torch.equal(a, b) for a, b in zip(own, expected, strict=True))
     assert expected[2].sum() >= 3
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_boxes_of_any_precision_are_matched(dtype):
+    """Whole numbers, which all of them hold exactly."""
+    candidates, boxes = (boxes_in(count, side=60, leading=(2,)).round() for count in (40, 5))
+    flags = torch.tensor([[True, True, False, False, True]] * 2)
+    found = best_overlap(candidates.to(dtype), boxes.to(dtype), flags, ~flags)
+    expected = best_overlap_reference(candidates, boxes, flags, ~flags)
+    assert found[0].dtype == dtype
+    torch.testing.assert_close(found[0], expected[0].to(dtype))
+    assert all(torch.equal(own, other) for own, other in zip(found[1:], expected[1:], strict=True))
 
 
 def test_matching_compiles_as_one_graph():

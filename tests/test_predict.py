@@ -49,6 +49,15 @@ def close(first, second):
     return same and all(torch.allclose(getattr(first, n), getattr(second, n), atol=1e-3) for n in ("boxes", "scores"))
 
 
+def test_a_view_of_a_detector_looks_with_the_network_that_it_is_given(detector):
+    array = shape_sample("one", SIZES[0], 1).picture
+    other = detector.looking_at(detector.preprocess)
+    model = detector.model
+    other.look_with(model.limited(replace(model.limits, after=1)))
+    assert len(next(other.stages(array)).proposals.boxes[0]) == 1
+    assert not close(next(other.predict(array)), next(detector.predict(array)))
+
+
 @pytest.mark.parametrize("batch", [2, 3, 7, 50])
 def test_results_are_those_of_each_picture_alone_in_the_order_of_the_input(detector, batch):
     arrays = [shape_sample(f"p{number}", size, 1).picture for number, size in enumerate(SIZES)]

@@ -32,9 +32,9 @@ class Graphed(Generic[T]):
     Its results are copies. Of more than `most` sets of shapes the later ones run as they are.
     """
 
-    def __init__(self, work: Callable[..., T], capture: Capture[T] | None = None, most: int = GRAPHS) -> None:
+    def __init__(self, work: Callable[..., T], capture: Capture[T], most: int = GRAPHS) -> None:
         self.work = work
-        self.capture: Capture[T] = capture or CUDACapture()
+        self.capture = capture
         self.most = most
         self.graphs: dict[object, _Graph[T]] = {}
 
@@ -56,6 +56,11 @@ class Graphed(Generic[T]):
         own = pytree.tree_map_only(Tensor, torch.clone, inputs)
         replay, outputs = self.capture(lambda: self.work(*own))
         return _Graph(own, replay, outputs)
+
+
+def capture_on(device: torch.device) -> Capture[Any] | None:
+    """What records work on a device; None where work is not recorded."""
+    return CUDACapture() if device.type == "cuda" else None
 
 
 class CUDACapture:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rcnn import build
-from rcnn.acceleration.graphs import CUDACapture
+from rcnn.acceleration.graphs import capture_on
 from rcnn.api.loading import uses_bf16
 from rcnn.api.measuring import evaluate_detector
 from rcnn.api.proposals import rpn_proposals
@@ -207,7 +207,7 @@ class Workshop:
             settings.clip,
             still(self.model, stage.trains),
             after_move=averaged.update if averaged else lambda: None,
-            capture=CUDACapture() if settings.compile and self.device.type == "cuda" else None,
+            capture=capture_on(self.device) if settings.compile else None,
         )
 
     def _batches(

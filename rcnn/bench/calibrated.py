@@ -7,15 +7,14 @@ pictures, so that rounding stays rounding and many classes are found.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models.mobilenetv3 import InvertedResidual
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
-Picture = UInt8[np.ndarray, "_ _ 3"]
+from rcnn.bench.pictures import Picture
 
 
 def tensor(picture: Picture) -> Float[Tensor, "3 H W"]:

@@ -45,7 +45,7 @@ def convolution_case(pictures: int, channels: int, height: int, width: int, lear
         triples = zip(run(conv2d), run(F.conv2d), NAMES if learns else ("outputs",), strict=True)
         return f"{max(near(own, other, ALIKE, what) for own, other, what in triples):.0e}"
 
-    ways = (Way("torch conv2d", partial(run, F.conv2d)), Way("rcnn", partial(run, conv2d)))
+    ways = (Way("torch conv2d", partial(run, F.conv2d)), Way("rcnn", partial(run, conv2d), wanted=1))
     how = "forward + backward" if learns else "forward"
     return Case(f"conv2d, 3 x 3, {pictures} of {channels} x {height} x {width}, {how}", ways, check)
 

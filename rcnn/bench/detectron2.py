@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from rcnn import build
-from rcnn.bench.detectron2_weights import USUAL, Picture, Sides, random_c4_state, random_state
+from rcnn.bench.detectron2_weights import USUAL, Sides, random_c4_state, random_state
 from rcnn.bench.harness import Case, Way
-from rcnn.bench.pictures import photo
-from rcnn.bench.predict import ALIKE, SAME, found, precisions, share_of
+from rcnn.bench.pictures import Picture, photo
+from rcnn.bench.predict import agreement, found, precisions
 from rcnn.compat.detectron2 import CONFIGS, from_state
 from rcnn.errors import ConfigError
 from rcnn.inference.predictor import Detector
@@ -44,7 +44,7 @@ def _case(name: str, state: Mapping[str, Tensor], pictures: Sequence[Picture], d
 
     def check() -> str:
         expected = detectron2s(theirs, pictures)
-        return "; ".join(_agreement(one, pictures, expected) for one in detectors.values())
+        return "; ".join(agreement(one, pictures, expected) for one in detectors.values())
 
     counts = {"detections": sum(map(len, detectron2s(theirs, pictures)))}
     return Case(f"predict, detectron2's {name.partition('/')[2]}, {SIZE[0]} x {SIZE[1]}", ways, check, counts)
@@ -90,9 +90,3 @@ def detectron2s(predictor: Any, pictures: Sequence[Picture]) -> list[Detections]
     """What detectron2 finds."""
     rows = [predictor(picture[:, :, ::-1])["instances"].to("cpu") for picture in pictures]
     return [Detections(row.pred_boxes.tensor, row.scores, row.pred_classes + 1, ()) for row in rows]
-
-
-def _agreement(detector: Detector, pictures: Sequence[Picture], expected: Sequence[Detections]) -> str:
-    limits = {"pixels": 8, "score": 0.03} if detector.bf16 else {"pixels": 0.01, "score": 1e-4}
-    share = share_of(found(detector, pictures), expected, ALIKE if detector.bf16 else SAME, **limits)
-    return f"{share:.0%} of the detections are the same{' in bf16' if detector.bf16 else ''}"

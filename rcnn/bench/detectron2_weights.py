@@ -3,18 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from rcnn.bench.calibrated import calibrated, resized, tensor
+from rcnn.bench.pictures import Picture
 from rcnn.bench.predict import untrained
 from rcnn.compat.fitting import Rename, renamed_by
 
-Picture = UInt8[np.ndarray, "H W 3"]
 Sides = tuple[int, int]
 """The short side of a resized picture, and the longest that its long side may be, in pixels."""
 USUAL: Sides = (800, 1333)

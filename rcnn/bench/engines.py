@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 
 from rcnn.agreement import matched
 from rcnn.bench.harness import Case, Way
 from rcnn.bench.pages import with_small_pages
-from rcnn.bench.pictures import photo
+from rcnn.bench.pictures import Picture, photo
 from rcnn.bench.predict import MOBILE, RESNET, Work, detector_of, found, shipped, torchvisions
 from rcnn.export.canvases import Arrays, arrays_of, in_bytes
 from rcnn.export.contract import Run
@@ -24,7 +23,6 @@ from rcnn.export.program import DynamicShapes, export_program
 from rcnn.inference.predictor import Detector
 from rcnn.structures import Detections
 
-Picture = UInt8[np.ndarray, "H W 3"]
 WORKS: Sequence[tuple[Work, float]] = ((Work(MOBILE, (320, 480)), 4.0), (Work(RESNET, (800, 1216)), 6.0))
 """What is raced, and how many times as fast as torchvision OpenVINO shall be in 8 bits."""
 CALIBRATION = 8

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from rcnn.bench.harness import Case, Way
-from rcnn.errors import ConfigError
 from rcnn.evaluation import evaluate
 from rcnn.sample import Sample
 from rcnn.structures import Detections
@@ -54,10 +53,6 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def evaluate_case(samples: Sequence[Sample], found: Sequence[Detections], names: tuple[str, ...]) -> Case:
     """Both begin with samples and detections in memory, and end with the twelve numbers."""
-    try:
-        import pycocotools  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("evaluate: is measured against pycocotools; pip install pycocotools") from error
 
     def theirs() -> list[float]:
         return pycocotools_stats(samples, found, names)

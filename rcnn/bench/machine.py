@@ -14,7 +14,20 @@ import torch
 
 from rcnn.training.session import computes_bf16
 
-MEASURED = ("torch", "torchvision", "numpy", "numba", "pillow", "hotcoco", "pycocotools", "detectron2")
+MEASURED = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "numba",
+    "pillow",
+    "hotcoco",
+    "pycocotools",
+    "detectron2",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "triton",
+)
 """Packages whose versions may decide a race; those that are not installed are left out."""
 
 
@@ -73,7 +86,10 @@ def processor() -> str:
 
 def commit() -> str:
     """The state of the code: the newest commit, `-dirty` where code differs from it; `unknown` outside a checkout."""
-    head, changed = _git("rev-parse", "--short=12", "HEAD"), _git("status", "--porcelain", "--", ".", ":!*.md")
+    head, changed = (
+        _git("rev-parse", "--short=12", "HEAD"),
+        _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!*.md", ":!*.svg"),
+    )
     return f"{head}-dirty" if changed else head or "unknown"
 
 

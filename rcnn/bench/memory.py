@@ -10,7 +10,7 @@ import torch
 
 from rcnn.bench.cases import cases_of
 from rcnn.bench.harness import Case
-from rcnn.errors import ConfigError
+from rcnn.errors import ConfigError, last_line
 
 MIB = 2**20
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -28,7 +28,7 @@ def working_memory(part: str, against: str, number: int, way: int, device: torch
     command = [sys.executable, "-m", "rcnn.bench.memory", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ConfigError(f"--memory: {part}, case {number}, way {way} failed: {done.stderr.strip().splitlines()[-1:]}")
+        raise ConfigError(f"--memory: {part}, case {number}, way {way} failed: {last_line(done.stderr)}")
     return float(done.stdout.split()[-1])
 
 
@@ -67,8 +67,8 @@ def main(part: str, against: str, number: str, way: str, device: str, threads: s
     """In a process of its own."""
     torch.set_num_threads(int(threads))
     where = torch.device(device)
-    case = next(islice(cases_of(part, against)(where), int(number), None))
-    print(peak(case, int(way), where))
+    cases = cases_of(part, against)(where)  # kept, for files that a case reads go when this goes
+    print(peak(next(islice(cases, int(number), None)), int(way), where))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from rcnn.bench.harness import finish
 from rcnn.data.picture import resolve
 from rcnn.inference.predictor import Detector
 from rcnn.methods import RCNN, FasterRCNN, Method
@@ -103,13 +104,9 @@ class _Clock:
         """What the work gives, and the median of its seconds."""
         seconds: list[float] = []
         while not seconds or (len(seconds) < self.repeats and sum(seconds) < ENOUGH):
-            self._wait()
+            finish(self.device)
             began = time.perf_counter()
             result = work()
-            self._wait()
+            finish(self.device)
             seconds.append(time.perf_counter() - began)
         return result, median(seconds)
-
-    def _wait(self) -> None:
-        if self.device.type != "cpu":
-            torch.accelerator.synchronize(self.device)

@@ -7,6 +7,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+Picture = UInt8[np.ndarray, "_ _ 3"]
+"""RGB, height x width."""
+
 
 def photo(height: int, width: int, seed: int) -> UInt8[np.ndarray, "H W 3"]:
     """Clouds of colour of all sizes, which is what a photograph looks like to a random network, and to a JPEG."""

@@ -40,7 +40,6 @@ def write_json(path: Path, results: Sequence[Result]) -> None:
 def cells(row: Row) -> tuple[str, ...]:
     """A row as it is shown, under HEADS."""
     facts = "".join(f", {value:,g} {name}" for name, value in row.facts.items())
-    wanted = "" if row.wanted is None else f"{row.wanted:.3g}{'' if row.reached else ' (missed)'}"
     return (
         row.case + facts,
         row.way,
@@ -48,10 +47,16 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{1000 * row.least:,.1f} - {1000 * row.most:,.1f}",
         f"{row.ratio:.2f}",
         f"{row.ratio_least:.2f} - {row.ratio_most:.2f}",
-        wanted,
+        _wanted(row),
         "" if row.memory is None else f"{row.memory:,.0f}",
         row.agreement,
     )
+
+
+def _wanted(row: Row) -> str:
+    times = [f"{row.wanted:.3g}"] if row.wanted is not None else []
+    goals = ", ".join(times + ([f"{1000 * row.within:g} ms"] if row.within is not None else []))
+    return f"{goals}{'' if row.reached else ' (missed)'}"
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -29,13 +29,15 @@ AXES: Mapping[str, tuple[Sequence[int], Callable[[int, torch.device], Case]]] = 
     "proposals": ((150, 300, 600, 1200), lambda n, device: predict_case(replace(SMALL, regions=n), {}, device)),
     "pictures at once": ((1, 2, 4, 8), lambda n, device: predict_case(replace(SMALL, batch=n), {}, device)),
     "classes": ((20, 80, 320, 1280), lambda n, device: predict_case(replace(SMALL, classes=n), {}, device)),
+    "pictures that are evaluated": ((100, 200, 400, 800), lambda n, device: evaluate_case(*made_up(n, 20))),
     "true boxes of a picture": (
         (4, 16, 64, 256),
         lambda n, device: train_case(replace(SMALL, batch=2), n, {}, device),
     ),
-    "pictures that are evaluated": ((100, 200, 400, 800), lambda n, device: evaluate_case(*made_up(n, 20))),
 }
-"""Name to its sizes and what is done at each. An axis of sides grows with their square."""
+"""Name to its sizes and what is done at each. An axis of sides grows with their square.
+
+Training comes last, for it has the process keep freed memory."""
 SIDES = next(iter(AXES))
 
 

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 
 from rcnn.bench.harness import Case, Way
+from rcnn.errors import last_line
 
 QUICK, SOON = 0.5, 1.0
 """Seconds that the list of commands may take, and the help of one of them, or a word on what is missing."""
@@ -57,5 +58,5 @@ def python(*words: str, status: int = 0) -> str:
     """Run Python to its end; raises AssertionError where it ends with another status."""
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
     if done.returncode != status:
-        raise AssertionError(f"{' '.join(words)}: status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
+        raise AssertionError(f"{' '.join(words)}: status {done.returncode}: {last_line(done.stderr)}")
     return ""

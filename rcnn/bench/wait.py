@@ -15,7 +15,7 @@ from rcnn.bench.harness import Case, Closing, Row, Way
 from rcnn.bench.ops import random_boxes, seeded
 from rcnn.bench.pictures import jpegs
 from rcnn.config import Config
-from rcnn.data.loader import Batches, TruthBatch
+from rcnn.data.loader import TruthBatch
 from rcnn.data.raw import lays_out
 from rcnn.memory import keep_freed_memory
 from rcnn.presets import PRESETS
@@ -80,28 +80,23 @@ def _samples(files: Sequence[Path], config: Config) -> list[Sample]:
 
 def _batches(files: Sequence[Path], config: Config, device: torch.device) -> Iterator[TruthBatch]:
     """One batch after the other, each prepared when it is asked for."""
-    settings, samples = config.training, _samples(files, config)
+    samples = _samples(files, config)
     most = config.model.proposals.train if samples[0].proposals is not None else 0
-    batches = Batches(
-        samples,
-        NAMES,
-        build.preprocess(config.input),
-        settings.batch,
-        build.augment(settings),
-        proposals=most,
-        raw=lays_out(device),
-    )
+    batches = build.batches(config, samples, NAMES, proposals=most, raw=lays_out(device))
     for epoch in count(1):
         yield from batches.epoch(epoch)
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """The part of its time that each preset waits for pictures: without workers, and with one beside the step."""
+    """The part of its time that each preset waits for pictures: without workers, and were one beside the step.
+
+    What a worker on the same processor takes from the step is not in it.
+    """
     by_case: dict[str, list[Row]] = {}
     for row in rows:
         by_case.setdefault(row.case, []).append(row)
     said = [f"{case.removeprefix('wait, ')}: {_waiting(*pair)}" for case, pair in by_case.items() if len(pair) == 2]
-    return [f"Training waits for its pictures so much of the time, without workers / with one: {'; '.join(said)}."]
+    return [f"Of its time training waits for pictures, without workers / were one at work beside: {'; '.join(said)}."]
 
 
 def _waiting(step: Row, data: Row) -> str:

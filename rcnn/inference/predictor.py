@@ -1,6 +1,6 @@
 """A trained model and all that belongs to it, ready for pictures."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rcnn.acceleration.convolutions import quicken
 from rcnn.acceleration.dense import compile_dense
-from rcnn.acceleration.graphs import Graphed
+from rcnn.acceleration.graphs import Graphed, capture_on
 from rcnn.backbones import settle_norms
 from rcnn.compiled import each
 from rcnn.data.loader import pad_proposals, readers
@@ -103,7 +103,7 @@ class Detector:
         self.compiled = False
         self.fills = fills
         """Whether batches are filled up to a power of two: for each number of pictures something is made."""
-        self._run: Callable[[Batch], PaddedDetections] = self._forward
+        self._graphs: Graphed[PaddedDetections] | None = None
 
     def settled(self) -> "Detector":
         """This detector, whose network will not learn any more: frozen norms are multiplied into its weights.
@@ -123,9 +123,9 @@ class Detector:
         assert isinstance(self.model, Method)
         self.settled()
         self.compiled = compile_dense(self.model, self.device, settled=True)
-        self.fills = self.compiled or self.device.type == "cuda"
-        if self.device.type == "cuda":
-            self._run = Graphed(self._forward)
+        if capture := capture_on(self.device):
+            self._graphs = Graphed(self._forward, capture)
+        self.fills = self.compiled or self._graphs is not None
 
     def looking_at(self, preprocess: Preprocess) -> "Detector":
         """Another detector of the same network, which sees pictures in another way."""
@@ -136,8 +136,8 @@ class Detector:
     def look_with(self, model: nn.Module) -> None:
         """Take another network in place of this one, of the same classes."""
         self.model = model.eval()
-        if isinstance(self._run, Graphed):  # graphs hold the one that they were made of
-            self._run = Graphed(self._forward)
+        if self._graphs:  # they hold the one that they were made of
+            self._graphs = Graphed(self._forward, self._graphs.capture)
 
     @property
     def shown(self) -> Float[Tensor, "K"]:
@@ -192,7 +192,7 @@ class Detector:
     def detect(self, batch: Batch) -> PaddedDetections:
         """The detections of a batch that is laid out already."""
         self.model.eval()
-        return self._run(to_device(batch, self.device))
+        return (self._graphs or self._forward)(to_device(batch, self.device))
 
     def _forward(self, batch: Batch) -> PaddedDetections:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):

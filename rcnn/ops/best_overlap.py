@@ -1,6 +1,7 @@
 """What each candidate box overlaps most, and which candidates an object is overlapped most by.
 
-The contract is `best_overlap`; `best_overlap_reference` says plainly what it does and serves every device.
+The contract is `best_overlap`; `best_overlap_reference` says plainly what it does, and serves GPUs; the
+CPU has a kernel of its own.
 """
 
 import torch

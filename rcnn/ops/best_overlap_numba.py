@@ -27,7 +27,8 @@ def best_overlap_numba(
     Candidates are gone through twice. The second time the highest IoU of each box is known, so that only the runs that
     hold it are looked at, to mark who has it; all else comes out as before.
     """
-    shape = (boxes.shape[0], candidates.shape[1])
+    dtype, shape = boxes.dtype, (boxes.shape[0], candidates.shape[1])
+    boxes = boxes.to(torch.promote_types(dtype, torch.float32))  # Numba knows no half precision
     candidates, usable = candidates.to(boxes.dtype), torch.ones(shape, dtype=torch.bool) if usable is None else usable
     iou, index = boxes.new_zeros(shape), torch.zeros(shape, dtype=torch.int64)
     best, ignored = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
@@ -44,7 +45,7 @@ def best_overlap_numba(
     together(lambda thread: scan(*common, *taught, wanted, thread, threads), threads)
     if skipped.any():
         together(lambda thread: cover(*common, *covered, thread, threads), threads)
-    return iou, index, best, ignored
+    return iou.to(dtype), index, best, ignored
 
 
 def _rectangles(candidates: Float[Tensor, "_ N 4"]) -> Float[Tensor, "_ runs 4"]:

@@ -28,7 +28,7 @@ def bin_max(
 ) -> Float[Tensor, "B*P C K"]:
     """The maximum of each bin in each channel, exact in any type, laid out channels last.
 
-    The gradient of a maximum goes to its winner.
+    The gradient of a maximum goes to its winner. What a bin with a NaN gives is not told.
     """
     return torch.ops.rcnn.bin_max(list(pyramid), levels, bins)[0]
 

@@ -1,5 +1,6 @@
 """Torch's convolution; 3 x 3 ones of large maps, where most of a pyramid's time goes, by Winograd's filters."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,10 @@ from rcnn.ops.conv2d_winograd import conv3x3_winograd, empty_channels_last, weig
 
 OUTPUTS, GRADIENT = (256, 2048), (64, 1024)
 """The least channels, in and out, and cells of a map with which Winograd's outputs, and gradient of the filters, are
-quicker than torch's. Torch's gradient is slow on large maps, so that less pays there (docs/speed.md)."""
+quicker than torch's, measured on two cores with AVX2. Torch's gradient is slow on large maps, so that less pays there
+(docs/speed.md)."""
+WINOGRAD = os.environ.get("RCNN_WINOGRAD", "1") != "0"
+"""Whether any convolution goes through Winograd's filters: where they do not pay the environment turns them off."""
 
 
 def conv2d(
@@ -38,14 +42,16 @@ def conv2d(
 def may_be_quick(
     weight: Tensor, stride: Sequence[int], padding: Sequence[int] | str, dilation: Sequence[int], groups: int
 ) -> bool:
-    """Whether it is 3 x 3, leaves a map's size as it is, and has enough channels."""
+    """Whether it is 3 x 3, leaves a map's size as it is, and has enough channels; and whether that is wanted at all."""
     geometry = (tuple(weight.shape[2:]), tuple(stride), tuple(padding), tuple(dilation), groups)
-    return geometry == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and min(weight.shape[:2]) >= GRADIENT[0]
+    return WINOGRAD and geometry == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and min(weight.shape[:2]) >= GRADIENT[0]
 
 
 def _is_supported(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether in single precision on a processor, channels last, and not on the way into a file for others."""
-    exporting = torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()  # there always True
+    exporting = (
+        torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
+    )  # dynamo says it exports whatever it does
     if exporting or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
     if any(each.dtype != torch.float32 for each in (x, weight, bias) if each is not None):

@@ -27,7 +27,7 @@ def nms(
 
     Returns their indices, best first, and which of the k places are filled; an empty place has index 0.
     Groups are small numbers from 0. Equal scores are taken in the order given. Boxes that are not `valid`, or have no
-    finite score, never count.
+    finite score, never count. Boxes are compared in single precision.
     """
     return torch.ops.rcnn.nms(boxes, scores, groups, valid, threshold, k)
 

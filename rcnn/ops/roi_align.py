@@ -8,6 +8,7 @@ want a gradient, as in exact joint training, autograd goes through the bag.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -115,17 +116,19 @@ def _(
     return pyramid[0].new_empty(regions, size, size, channels).permute(0, 3, 1, 2)
 
 
-def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:  # type: ignore[type-arg]
-    pyramid, boxes, levels, *ctx.settings = inputs  # type: ignore[attr-defined]
-    ctx.shapes = shapes_of(pyramid)  # type: ignore[attr-defined]
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Keep what the gradient of the pyramid needs: where the regions lie, and the levels' shapes."""
+    pyramid, boxes, levels, *ctx.settings = inputs
+    ctx.shapes = shapes_of(pyramid)
     ctx.save_for_backward(boxes, levels)
 
 
-def _backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:  # type: ignore[type-arg]
-    boxes, levels = ctx.saved_tensors  # type: ignore[attr-defined]
-    shapes, settings = ctx.shapes, ctx.settings  # type: ignore[attr-defined]
-    rows = torch.ops.rcnn.roi_align_backward(grad, boxes, levels, [n for shape in shapes for n in shape], *settings)
-    return maps_of(rows, shapes), None, None, None, None, None, None
+def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    """The gradient of the pyramid; the boxes' goes another way."""
+    boxes, levels = ctx.saved_tensors
+    sides = [side for shape in ctx.shapes for side in shape]
+    rows = torch.ops.rcnn.roi_align_backward(grad, boxes, levels, sides, *ctx.settings)
+    return maps_of(rows, ctx.shapes), None, None, None, None, None, None
 
 
 @torch.library.custom_op("rcnn::roi_align_backward", mutates_args=())

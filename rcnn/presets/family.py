@@ -15,11 +15,11 @@ def check_names(methods: Sequence[str], given: Collection[str], changed: Collect
     """
     for option, names in (("--methods", methods), ("--run", given), ("--set-for", changed)):
         if unknown := [name for name in names if name not in METHODS]:
-            raise ConfigError(f"{option} {unknown[0]}: no such method; choose of {', '.join(METHODS)}")
+            raise ConfigError(f"{option} {unknown[0]}: no such method; choose from {', '.join(METHODS)}")
         if idle := [name for name in names if name not in methods]:
             raise ConfigError(f"{option} {idle[0]}: not compared; add it to --methods")
     if not methods:
-        raise ConfigError(f"--methods: names none; choose of {', '.join(METHODS)}")
+        raise ConfigError(f"--methods: names none; choose from {', '.join(METHODS)}")
     try:
         known_backbone(backbone)
     except ValueError as error:

@@ -94,7 +94,7 @@ def chosen_studies(plan: Plan) -> list[Study]:
     """The studies that were asked for; raises ConfigError for one whose methods are not compared."""
     for name in plan.asked.studies:
         if name not in STUDIES:
-            raise ConfigError(f"--{name}: no such study; choose of {', '.join(STUDIES)}")
+            raise ConfigError(f"--{name}: no such study; choose from {', '.join(STUDIES)}")
         study = STUDIES[name]
         if not study.suits(plan.methods):
             wanted = (" and " if study.every else " or ").join(study.methods)

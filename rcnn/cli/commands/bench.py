@@ -1,13 +1,15 @@
 """`rcnn bench`."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Literal
 
 import typer
 
-from rcnn.bench.parts import OTHERS, PARTS
+from rcnn.bench.parts import NEEDED, OTHERS, PARTS
 from rcnn.cli import options as o
 from rcnn.errors import ConfigError
 
@@ -39,21 +41,31 @@ def bench(
     Ways that do not give the same are not timed: the command says what differs, and ends with status 1. What is
     measured is written after each case.
     """
-    check_names(parts or (), against)
+    chosen = chosen_parts(parts or (), against)
     check_files({"--json": json_file, "--results": page})
     from rcnn.bench.harness import Effort
     from rcnn.cli.bench import Kept, measure_all
 
     effort, kept = Effort(rounds, seconds), Kept(json_file, page)
-    return measure_all(parts or tuple(OTHERS[against]), effort, against, memory, threads, device, kept)
+    return measure_all(chosen, effort, against, memory, threads, device, kept)
 
 
-def check_names(parts: Sequence[str], against: str) -> None:
-    """Raise ConfigError for a part that is none, or that is not measured against that library."""
+def chosen_parts(parts: Sequence[str], against: str) -> list[str]:
+    """The parts in the order in which they are measured; of all, those for which all packages are there.
+
+    Raises ConfigError for a part that is none, that is not measured against that library, or that lacks a package.
+    """
     if unknown := [part for part in parts if part not in PARTS]:
-        raise ConfigError(f"{unknown[0]}: no part of the benchmark; choose of {', '.join(PARTS)}")
+        raise ConfigError(f"{unknown[0]}: no part of the benchmark; choose from {', '.join(PARTS)}")
     if missing := [part for part in parts if part not in OTHERS[against]]:
-        raise ConfigError(f"{missing[0]}: not measured against {against}; choose of {', '.join(OTHERS[against])}")
+        raise ConfigError(f"{missing[0]}: not measured against {against}; choose from {', '.join(OTHERS[against])}")
+    lacking = {part: [name for name in NEEDED.get(part, ()) if find_spec(name) is None] for part in OTHERS[against]}
+    for part, names in lacking.items():
+        if names and part in parts:
+            raise ConfigError(f"{part}: needs {', '.join(names)}; pip install {' '.join(names)}")
+        if names and not parts:
+            print(f"rcnn: {part}: left out, for it needs {', '.join(names)}", file=sys.stderr)
+    return [part for part in PARTS if part in (parts or OTHERS[against]) and not lacking.get(part)]
 
 
 def check_files(files: Mapping[str, Path | None]) -> None:
