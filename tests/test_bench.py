@@ -15,7 +15,7 @@ from torchvision_random import MOBILE_320
 
 from rcnn.agreement import matched, near, same
 from rcnn.bench import parts, results, scale, wait
-from rcnn.bench.cases import cases_of
+from rcnn.bench.cases import case_of, cases_of
 from rcnn.bench.evaluate import evaluate_case, made_up
 from rcnn.bench.harness import Case, Effort, Row, Way, race
 from rcnn.bench.load import load_case
@@ -45,6 +45,7 @@ from rcnn.ops import roi_pool
 from rcnn.structures import Detections
 
 CPU = torch.device("cpu")
+AXES = (("first", (1, 2)), ("second", (10, 20)))
 
 
 @pytest.fixture
@@ -64,13 +65,13 @@ def clock(monkeypatch):
     return taking
 
 
-def case_of(*ways, check=lambda: "the same"):
+def made_case(*ways, check=lambda: "the same"):
     return Case("a case", tuple(Way(f"way {n}", run, wanted) for n, (run, wanted) in enumerate(ways)), check)
 
 
 def test_ways_are_timed_in_turn_and_held_against_the_first_round_by_round(clock):
     # The first run of each warms up; the machine is twice as slow in the second round.
-    rows = race(case_of((clock(9, 2, 4, 2), None), (clock(9, 1, 2, 0.5), 3.0)), Effort(rounds=3), CPU)
+    rows = race(made_case((clock(9, 2, 4, 2), None), (clock(9, 1, 2, 0.5), 3.0)), Effort(rounds=3), CPU)
     first, second = rows
     assert (first.median, first.least, first.most, first.ratio) == (2, 2, 4, 1)
     assert (second.median, second.ratio, second.ratio_least, second.ratio_most) == (1, 2, 2, 4)
@@ -79,9 +80,9 @@ def test_ways_are_timed_in_turn_and_held_against_the_first_round_by_round(clock)
 
 
 def test_slow_cases_end_early_but_not_before_three_rounds(clock):
-    assert race(case_of((clock(40), None)), Effort(rounds=20, seconds=60), CPU)[0].rounds == 3
-    assert race(case_of((clock(10), None)), Effort(rounds=20, seconds=60), CPU)[0].rounds == 6
-    assert race(case_of((clock(1), None)), Effort(rounds=20, seconds=60), CPU)[0].rounds == 20
+    assert race(made_case((clock(40), None)), Effort(rounds=20, seconds=60), CPU)[0].rounds == 3
+    assert race(made_case((clock(10), None)), Effort(rounds=20, seconds=60), CPU)[0].rounds == 6
+    assert race(made_case((clock(1), None)), Effort(rounds=20, seconds=60), CPU)[0].rounds == 20
 
 
 def test_what_does_not_agree_is_not_timed(clock):
@@ -91,7 +92,7 @@ def test_what_does_not_agree_is_not_timed(clock):
         same(torch.zeros(3), torch.tensor([0.0, 1, 0]), "values")
 
     with pytest.raises(DisagreementError, match="a case: the ways do not agree, so none is timed: values: 1 of 3"):
-        race(case_of((lambda: ran.append(1), None), check=check), Effort(), CPU)
+        race(made_case((lambda: ran.append(1), None), check=check), Effort(), CPU)
     assert ran == []
 
 
@@ -99,7 +100,7 @@ def test_the_command_ends_with_status_1_where_ways_differ(monkeypatch, tmp_path,
     def red():
         raise AssertionError("boxes: 2 of 9 values differ")
 
-    cases = [case_of((lambda: None, None)), case_of(check=red), case_of((lambda: None, None))]
+    cases = [made_case((lambda: None, None)), made_case(check=red), made_case((lambda: None, None))]
     monkeypatch.setattr("rcnn.cli.bench.cases_of", lambda part, against: lambda device: iter(cases))
     words = ["bench", "ops", "--device", "cpu", "--rounds", "1", "--json", str(tmp_path / "all.json")]
     assert main(words) == 1
@@ -236,6 +237,16 @@ def test_the_command_writes_all_numbers_and_the_page(monkeypatch, tmp_path, caps
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone tells the memory")
 def test_memory_is_told_of_ways_that_read_files():
     assert working_memory("load", "torchvision", 0, 0, CPU) > 1
+
+
+def test_a_case_of_growth_is_made_without_those_before_it(monkeypatch):
+    made = []
+    axes = {axis: (sizes, lambda n, device: made.append(n) or evaluate_case(*made_up(2, 1))) for axis, sizes in AXES}
+    monkeypatch.setattr(scale, "AXES", axes)
+    monkeypatch.setattr(scale, "PLACES", [(axis, size) for axis, sizes in AXES for size in sizes])
+    (alone,) = case_of("scale", "torchvision", 3, CPU)
+    assert made == [20]
+    assert alone.name == [case.name for case in scale.cases(CPU)][3] == "second: 20"
 
 
 def test_parts_that_keep_memory_are_measured_last_and_lacking_packages_are_told_first(monkeypatch, capsys):

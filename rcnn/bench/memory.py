@@ -3,12 +3,11 @@
 import ctypes
 import subprocess
 import sys
-from itertools import islice
 from pathlib import Path
 
 import torch
 
-from rcnn.bench.cases import cases_of
+from rcnn.bench.cases import case_of
 from rcnn.bench.harness import Case
 from rcnn.errors import ConfigError, last_line
 
@@ -67,8 +66,8 @@ def main(part: str, against: str, number: str, way: str, device: str, threads: s
     """In a process of its own."""
     torch.set_num_threads(int(threads))
     where = torch.device(device)
-    cases = cases_of(part, against)(where)  # kept, for files that a case reads go when this goes
-    print(peak(next(islice(cases, int(number), None)), int(way), where))
+    for case in case_of(part, against, int(number), where):
+        print(peak(case, int(way), where))
 
 
 if __name__ == "__main__":

@@ -41,12 +41,19 @@ Training comes last, for it has the process keep freed memory."""
 SIDES = next(iter(AXES))
 
 
+PLACES = [(axis, size) for axis, (sizes, _) in AXES.items() for size in sizes]
+
+
 def cases(device: torch.device) -> Iterator[Case]:
     """Axis after axis, smallest first."""
-    for axis, (sizes, make) in AXES.items():
-        for size in sizes:
-            case = make(size, device)
-            yield replace(case, name=f"{axis}: {size:,}", ways=[replace(way, wanted=None) for way in case.ways])
+    return (case(number, device) for number in range(len(PLACES)))
+
+
+def case(number: int, device: torch.device) -> Case:
+    """One of them, without what the others take to be made."""
+    axis, size = PLACES[number]
+    made = AXES[axis][1](size, device)
+    return replace(made, name=f"{axis}: {size:,}", ways=[replace(way, wanted=None) for way in made.ways])
 
 
 @dataclass(frozen=True)

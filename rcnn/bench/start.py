@@ -1,5 +1,6 @@
 """What it takes until anything can begin: imports and the command line's answers, each in a process of its own."""
 
+import os
 import subprocess
 import sys
 import time
@@ -55,8 +56,12 @@ def rcnn(line: str, status: int) -> str:
 
 
 def python(*words: str, status: int = 0) -> str:
-    """Run Python to its end; raises AssertionError where it ends with another status."""
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    """Run Python to its end; raises AssertionError where it ends with another status.
+
+    It keeps the bytecode of what it imports, as installing does, whatever the environment says.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, env=kept)
     if done.returncode != status:
         raise AssertionError(f"{' '.join(words)}: status {done.returncode}: {last_line(done.stderr)}")
     return ""
