@@ -8,10 +8,12 @@ import pytest
 import torch
 from conftest import prepare, rows_of, shape_data, shape_sample, tiny_config
 
-from rcnn import api
+from rcnn import api, build
 from rcnn.acceleration import dense
+from rcnn.acceleration.activations import LeanReLU6, lean
 from rcnn.cli import main
 from rcnn.errors import ConfigError
+from rcnn.presets import PRESETS
 
 
 @pytest.fixture
@@ -53,6 +55,28 @@ def test_a_compiled_training_learns_the_same(tmp_path, graphs):
     unstable = ("seconds", "images_per_second", "seconds_waiting_for_data")
     for plain, compiled in zip(*(rows_of(tmp_path / n, *unstable) for n in ("plain", "compiled")), strict=True):
         np.testing.assert_allclose(compiled["loss"], plain["loss"], rtol=1e-4)
+
+
+def test_a_relu6_whose_gradient_is_told_by_its_outputs_is_torchs():
+    x = torch.tensor([-1.0, 0.0, 1e-3, 3.0, 6.0, 7.0, torch.inf, -torch.inf], dtype=torch.float64).requires_grad_()
+    network, plain = torch.nn.Sequential(torch.nn.ReLU6(inplace=True)), torch.nn.ReLU6()
+    lean(network)
+    assert isinstance(network[0], LeanReLU6)
+    assert torch.equal(network(x), plain(x))
+    own, expected = (torch.autograd.grad(layer(x).sum(), x)[0] for layer in (network, plain))
+    assert torch.equal(own, expected)
+    assert torch.autograd.gradcheck(
+        network, (torch.tensor([-2.0, 1.0, 5.0, 9.0], dtype=torch.float64, requires_grad=True),)
+    )
+
+
+def test_compiling_for_training_keeps_no_inputs_of_relu6(graphs):
+    config = build.resolved(PRESETS["faster-rcnn-mobilenet-fpn"](), pretrained=True)
+    model, _ = build.detector(config, 2)
+    assert dense.compile_dense(model, torch.device("cpu"))
+    kinds = {type(module) for module in model.modules()}
+    assert LeanReLU6 in kinds
+    assert torch.nn.ReLU6 not in kinds
 
 
 def test_without_a_compiler_there_is_a_warning_and_the_same_detector(run, monkeypatch, caplog):

@@ -11,6 +11,7 @@ from functools import cache
 import torch
 from torch import nn
 
+from rcnn.acceleration.activations import lean
 from rcnn.backbones import ImagePyramid
 from rcnn.methods import FasterRCNN, Method
 
@@ -30,6 +31,8 @@ def compile_dense(model: Method, device: torch.device, settled: bool = False) ->
         _log.warning("torch.compile has no compiler here and is left out: %s", reason)
         return False
     torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
+    if not settled:
+        lean(model)
     for part in dense_parts(model):
         # Each graph would hold the head's weights once more, and matrix products gain nothing by it.
         part.compile(dynamic=False, options={"freezing": settled and part is not model.head})

@@ -117,13 +117,15 @@ def draw(rows: Sequence[Row], file: Path) -> None:
 
     found = curves(rows)
     axes, tall = list(dict.fromkeys(curve.axis for curve in found)), 1 + any(curve.memory for curve in found)
+    ways = list(dict.fromkeys(curve.way for curve in found))  # each has its colour on all axes
     figure = Figure((4 * len(axes), 3.2 * tall), layout="constrained")
     grid = figure.subplots(tall, len(axes), squeeze=False)
     for curve in found:
         column = grid[:, axes.index(curve.axis)]
-        column[0].loglog(curve.sizes, [1000 * value for value in curve.seconds], "o-", label=curve.way)
+        look = {"label": curve.way, "color": f"C{ways.index(curve.way)}"}
+        column[0].loglog(curve.sizes, [1000 * value for value in curve.seconds], "o-", **look)
         if len(curve.memory) == len(curve.sizes):
-            column[-1].loglog(curve.sizes, curve.memory, "o-", label=curve.way)
+            column[-1].loglog(curve.sizes, curve.memory, "o-", **look)
     for plot in grid.flat:
         plot.set_xticks([])
         plot.minorticks_off()
