@@ -135,7 +135,8 @@ def draw(rows: Sequence[Row], file: Path) -> None:
             plot.set(title=axis, ylabel=unit)
             plot.set_xticks(sizes, [f"{size:g}" for size in sizes])
             plot.grid(visible=True, alpha=0.3)
-    grid[0, 0].legend()
+    lines = {line.get_label(): line for plot in grid[0] for line in plot.lines}
+    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=len(lines))
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
