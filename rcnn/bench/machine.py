@@ -86,10 +86,8 @@ def processor() -> str:
 
 def commit() -> str:
     """The state of the code: the newest commit, `-dirty` where code differs from it; `unknown` outside a checkout."""
-    head, changed = (
-        _git("rev-parse", "--short=12", "HEAD"),
-        _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!*.md", ":!*.svg"),
-    )
+    head = _git("rev-parse", "--short=12", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!*.md", ":!*.svg")
     return f"{head}-dirty" if changed else head or "unknown"
 
 

@@ -37,7 +37,8 @@ AXES: Mapping[str, tuple[Sequence[int], Callable[[int, torch.device], Case]]] = 
 }
 """Name to its sizes and what is done at each. An axis of sides grows with their square.
 
-Training comes last, for it has the process keep freed memory."""
+Training comes last, for it has the process keep freed memory.
+"""
 SIDES = next(iter(AXES))
 
 

@@ -204,7 +204,7 @@ class Detector:
         return self._lay_out([one], self.preprocess.canvas(self.preprocess.resized(one.size)), 1)
 
     def _read_all(self, sources: Sequence[Source]) -> list[_Input | DataError]:
-        """Pictures are decoded by several threads at once; regions are found in one picture after another."""
+        """By several threads at once; where regions are searched for, one picture after another."""
         return each(self._read, sources, 1 if self.proposer else readers(map(picture_of, sources)))
 
     def _read(self, source: Source) -> _Input | DataError:

@@ -49,9 +49,8 @@ def may_be_quick(
 
 def _is_supported(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether in single precision on a processor, channels last, and not on the way into a file for others."""
-    exporting = (
-        torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
-    )  # dynamo says it exports whatever it does
+    # While dynamo compiles, torch says that it exports whatever is done.
+    exporting = torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
     if exporting or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
     if any(each.dtype != torch.float32 for each in (x, weight, bias) if each is not None):
