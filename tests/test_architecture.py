@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = (
     "errors memory runtime",
-    "structures boxes sample compiled model_files choices paths goal",
+    "structures boxes sample compiled threads model_files choices paths goal",
     "ops anchors losses data evaluation runs agreement",
     "backbones proposals heads matching postprocess",
     "methods",

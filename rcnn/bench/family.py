@@ -8,6 +8,7 @@ other work counts as time only.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -163,8 +164,9 @@ def multiplied_out(whole: BoxHead, truncated: BoxHead) -> None:
 
 def with_regions(detector: Detector, picture: UInt8[np.ndarray, "H W 3"], boxes: Float[np.ndarray, "P 4"]) -> Batch:
     """The picture with exactly these regions: more places than regions would be work that is not counted."""
-    detector.proposer = Proposer("fast", len(boxes))
-    return detector.batch_of(picture, boxes)
+    exact = copy(detector)
+    exact.proposer = Proposer("fast", len(boxes))
+    return exact.batch_of(picture, boxes)
 
 
 def quiet(work: Callable[[], object]) -> Callable[[], object]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from rcnn import compiled
+from rcnn import threads
 from rcnn.choices import Format, Policy
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
@@ -110,4 +110,4 @@ Against = Annotated[
 ]
 AnalyseFlag = Annotated[bool, typer.Option("--analyse", help="Say where AP is lost, and which stage lost what.")]
 
-cores = compiled.cores
+cores = threads.cores

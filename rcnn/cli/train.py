@@ -5,9 +5,9 @@ from pathlib import Path
 from rcnn import api
 from rcnn.api.reporting import report_of_training
 from rcnn.cli.progress import TrainingProgress, show_plan, trained
-from rcnn.compiled import cores
 from rcnn.config import Config
 from rcnn.runs import RunFolder
+from rcnn.threads import cores
 
 
 def run(data: Path, out: Path, config: Config, with_report: bool, **options: object) -> int:

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from rcnn.compiled import each
 from rcnn.data.augment import Augment, View, moved, shape_of, vary
 from rcnn.data.mosaic import mosaic
 from rcnn.data.picture import MAX_PIXELS, picture_size, resolve
@@ -21,6 +20,7 @@ from rcnn.data.raw import RawBatch, Size, on_device
 from rcnn.errors import DataError, last_line
 from rcnn.sample import Picture, Pixels, Sample
 from rcnn.structures import Batch, Proposals, Targets, pinned, to_device
+from rcnn.threads import each
 
 
 @dataclass(frozen=True)

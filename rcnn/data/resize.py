@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
-from rcnn.compiled import compiled, together
+from rcnn.compiled import compiled
+from rcnn.threads import together
 
 Ends = tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"], Float[np.ndarray, "n"]]
 """Along one axis, for each new pixel: the two old ones that it lies between, and how far towards the second."""

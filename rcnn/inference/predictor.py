@@ -15,7 +15,6 @@ from rcnn.acceleration.convolutions import quicken
 from rcnn.acceleration.dense import compile_dense
 from rcnn.acceleration.graphs import Graphed, capture_on
 from rcnn.backbones import settle_norms
-from rcnn.compiled import each
 from rcnn.data.loader import pad_proposals, readers
 from rcnn.data.picture import MAX_PIXELS, resolve
 from rcnn.data.preprocess import Preprocess
@@ -27,6 +26,7 @@ from rcnn.proposals.generate import find
 from rcnn.proposals.selective_search import Mode
 from rcnn.sample import Picture, Pixels, Sample
 from rcnn.structures import Batch, Detections, PaddedDetections, to_device, unpad
+from rcnn.threads import each
 
 Source = Picture | Sample
 """A file, an array of height x width x channels, a function that makes one, or a sample, which may bring proposals."""

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rcnn.compiled import compiled, together
+from rcnn.compiled import compiled
+from rcnn.threads import together
 
 RUN = 128
 """Candidates that are held against a box together, if it meets the rectangle around them: anchors come row by row."""

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rcnn.compiled import compiled, together
+from rcnn.compiled import compiled
 from rcnn.ops.levels import first_rows, refuse_outside, shapes_of, table_of
+from rcnn.threads import together
 
 
 def bin_max_numba(

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rcnn.compiled import compiled, together
+from rcnn.compiled import compiled
+from rcnn.threads import together
 
 Taps = tuple[Int[Tensor, "R size taps"], Float[Tensor, "R size taps"]]
 """Along one axis: the cells that each bin of each region reads, and what each counts."""

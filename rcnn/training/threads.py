@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from rcnn.compiled import cores
+from rcnn.threads import cores
 
 ASKED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables of the environment by which a user says how many threads there shall be."""
