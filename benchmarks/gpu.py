@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from rcnn.agreement import matched
+from rcnn.bench.harness import exact_convolutions
 from rcnn.bench.pictures import photo
 from rcnn.bench.predict import RESNET, SAME, Work, as_measured, detector_of, shipped
 from rcnn.bench.train import learner, truths
@@ -41,11 +43,7 @@ def waits_in_training() -> str | None:
     samples = truths(SMALL.batch, 7, SMALL.size)
     theirs = as_measured(shipped(SMALL, photo(*SMALL.size, seed=0)), CUDA)
     one = learner(SMALL, theirs, samples, CUDA, bf16=True, compiled=False)
-    batch, targets = one.batch()
-
-    def work() -> None:
-        torch.stack(list(one.losses(batch, targets).values())).sum().backward()
-
+    work = partial(one.losses, *one.batch())
     work()
     return refusal(work)
 
@@ -69,7 +67,7 @@ def fullgraph() -> str | None:
     detector = detector_of(SMALL, as_measured(shipped(SMALL, pictures[0]), CUDA), CUDA, bf16=False)
     model, batch = detector.model, detector.batch_of(pictures[0])
     assert isinstance(model, Method)
-    with torch.inference_mode():
+    with torch.inference_mode(), exact_convolutions():
         expected, found = model(batch), torch.compile(model, fullgraph=True, dynamic=False)(batch)
     own, plain = (unpad(one, detector.class_names)[0] for one in (found, expected))
     matched(own, plain, least=SAME, pixels=0.01, score=1e-3)

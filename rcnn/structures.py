@@ -121,14 +121,19 @@ def take(rows: Shaped[Tensor, "B N *rest"], index: Int[Tensor, "B M"]) -> Shaped
 
 
 def to_device(tree: Any, device: torch.device | str) -> Any:
-    """Every tensor of a structure on `device`. Copies to the host wait, for they are read next."""
-    to_gpu = torch.device(device).type == "cuda"
-    return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device, non_blocking=to_gpu), tree)
+    """Every tensor of a structure on `device`. Copies to the host wait, for they are read next; to a GPU none does."""
+    if torch.device(device).type != "cuda":
+        return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device), tree)
+    return pytree.tree_map_only(Tensor, lambda tensor: _pinned(tensor).to(device, non_blocking=True), tree)
 
 
 def pinned(tree: Any) -> Any:
     """Every tensor of a structure in page-locked memory, from which copies to a GPU need not wait."""
-    return pytree.tree_map_only(Tensor, Tensor.pin_memory, tree)
+    return pytree.tree_map_only(Tensor, _pinned, tree)
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor.pin_memory() if tensor.device.type == "cpu" else tensor
 
 
 for _structure in (Proposals, Batch, Targets, PaddedDetections):

@@ -12,10 +12,12 @@ from safetensors.torch import save_file
 from rcnn import api
 from rcnn.cli import demo, main
 from rcnn.cli.numbers import show
+from rcnn.cli.progress import TrainingProgress
 from rcnn.config import Config
 from rcnn.evaluation import Evaluation
 from rcnn.presets.overrides import override, preset
 from rcnn.sample import DataSet, Sample
+from rcnn.training.loop import Progress
 
 pytestmark = pytest.mark.usefixtures("quiet_log")
 REPORTED = ["--preset", "demo", "--backbone-weights", "none", "--device", "cpu", *TINY_SETS]
@@ -329,3 +331,14 @@ def test_a_tiny_detector_learns_its_pictures_by_heart(tmp_path, capsys):
     names = {row["category_name"] for row in json.loads(found.read_text())}
     assert names == set(COLOURS)
     assert len(list((tmp_path / "drawn").iterdir())) == 8
+
+
+@pytest.mark.parametrize(("waited", "told"), [(0.9, 1), (0.05, 0)])
+def test_training_that_waits_for_pictures_says_so_once(tmp_path, capsys, waited, told):
+    listener = TrainingProgress(tmp_path)
+    for epoch in (1, 2):
+        listener.epoch_started(epoch, 2, 3)
+        for batch in (1, 2, 3):
+            progress = Progress(epoch=epoch, batches=batch, pictures=batch, seconds=1.0, waited=waited)
+            listener.stepped(progress, 0.1)
+    assert capsys.readouterr().out.count("90% of the epoch was waiting for pictures: more --workers") == told

@@ -65,6 +65,34 @@ def test_beyond_the_most_graphs_the_work_runs_as_it_is(captured):
     assert counts == {"captured": 2, "replayed": 3}
 
 
+def test_what_cannot_be_captured_runs_as_it_is_and_is_not_tried_again(caplog):
+    tried = []
+
+    def capture(work):
+        tried.append(work())
+        raise RuntimeError("out of memory\nwith details")
+
+    graphed = Graphed(lambda x: x + 1, capture)
+    for _ in range(3):
+        assert torch.equal(graphed(torch.zeros(2)), torch.ones(2))
+    assert len(tried) == 1
+    assert [record.getMessage() for record in caplog.records] == ["no CUDA graph of shapes like (2,): out of memory"]
+
+
+def test_what_is_wrong_with_the_work_itself_is_raised(captured):
+    graphed = Graphed(lambda x: x + torch.zeros(3), captured[1])
+    with pytest.raises(RuntimeError, match="must match"):
+        graphed(torch.zeros(2))
+
+
+def test_graphs_share_the_memory_of_inputs_of_one_shape(captured):
+    seen = []
+    graphed = Graphed(lambda x, y: seen.append(x.data_ptr()) or x.sum() + y.sum(), captured[1])
+    for count in (2, 3):
+        assert graphed(torch.ones(4), torch.ones(count)) == 4 + count
+    assert len(set(seen)) == 1
+
+
 def trained(folder, monkeypatch, config, capture=None, device="cpu"):
     """A run, by graphs that `capture` makes if it is given."""
     init = Trainer.__init__
@@ -98,11 +126,21 @@ def test_training_by_graphs_learns_the_same_weights(captured, monkeypatch, tmp_p
     assert same_tensors(plain, graphed)
 
 
+def test_a_capture_that_fails_leaves_no_trace_in_training(monkeypatch, tmp_path):
+    def failing(work):
+        work()
+        raise RuntimeError("out of memory")
+
+    config = override(tiny_config(epochs=1, batch=1), None, (), {"model.norm": "batch", "model.head.dropout": 0.5})
+    plain = trained(tmp_path / "plain", monkeypatch, config)
+    assert same_tensors(plain, trained(tmp_path / "failing", monkeypatch, config, failing))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 def test_a_gpus_own_graphs_learn_and_find_the_same(monkeypatch, tmp_path):
     config = tiny_config(epochs=1, batch=1)
     weights = load_file(trained(tmp_path / "plain", monkeypatch, config, device="cuda"))
-    graphed = load_file(trained(tmp_path / "graphed", monkeypatch, config, CUDACapture(), "cuda"))
+    graphed = load_file(trained(tmp_path / "graphed", monkeypatch, config, CUDACapture(torch.device("cuda")), "cuda"))
     for name, value in weights.items():
         torch.testing.assert_close(graphed[name], value, rtol=1e-2, atol=1e-3)
     pictures = [shape_sample(str(n)).picture for n in range(5)]

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.ops import batched_nms
 
 from rcnn.ops import nms
+from rcnn.ops.nms import _kernel
 from rcnn.ops.reference import nms_reference
 
 
@@ -205,10 +206,12 @@ from triton.compiler import ASTSource
 from rcnn.ops import nms_triton as kernels
 
 types = {"corners": "*fp32", "group": "*i32", "strikes": "*i64", "kept": "*i8", "count": "i32", "threshold": "fp32"}
-for kernel, constants in ((kernels._strike, {}), (kernels._resolve, {"words": 5, "room": 8})):
+rooms = [{"words": words, "room": triton.next_power_of_2(words)} for words in (1, 76, 188)]
+for kernel, constants in [(kernels._strike, {}), *((kernels._resolve, room) for room in rooms)]:
     signature = {name: types.get(name, "i32") if name not in constants else "constexpr" for name in kernel.arg_names}
     source = ASTSource(kernel, signature, {(kernel.arg_names.index(name),): value for name, value in constants.items()})
-    print(len(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]) > 1000)
+    options = {"num_warps": kernels.warps(constants["room"])} if constants else {}
+    print(len(triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]) > 1000)
 """
 
 
@@ -218,4 +221,13 @@ def test_the_kernels_for_gpus_are_lowered_to_machine_code_without_one(tmp_path):
     environment |= {"TRITON_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", LOWERED]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["True", "True"], done.stderr[-2000:]
+    assert done.stdout.split() == 4 * ["True"], done.stderr[-2000:]
+
+
+def test_where_triton_cannot_be_used_the_reference_serves_and_it_is_said(monkeypatch, caplog):
+    """As on a GPU without a C compiler; here there is no GPU, or Triton is missing."""
+    monkeypatch.setitem(sys.modules, "triton.runtime", None)
+    _kernel.cache_clear()
+    assert _kernel("cuda") is nms_reference
+    assert "Triton cannot be used" in caplog.text
+    _kernel.cache_clear()

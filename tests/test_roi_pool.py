@@ -11,7 +11,7 @@ from torchvision.ops import roi_pool as torchvision_roi_pool
 from rcnn.ops import roi_pool
 from rcnn.ops.bin_max import scatter_add
 from rcnn.ops.bin_max_numba import bin_max_numba, scatter_numba
-from rcnn.ops.bin_max_windows import bin_max_windows
+from rcnn.ops.bin_max_windows import _windows, bin_max_windows
 from rcnn.ops.levels import shapes_of
 from rcnn.ops.reference import roi_pool_reference
 from rcnn.ops.roi_pool import roi_pool_bins
@@ -78,6 +78,21 @@ def test_the_gradient_goes_to_the_first_cell_that_holds_the_maximum(kernel, size
     grads = torch.autograd.grad(kernel(pyramid, boxes, levels, STRIDES, size).sum(), pyramid)
     for grad, expected in zip(grads, loops(pyramid, boxes, levels, STRIDES, size)[1], strict=True):
         assert torch.equal(grad, expected)
+
+
+def test_windows_of_large_maps_are_made_for_a_few_channels_at_a_time(monkeypatch):
+    chance = torch.Generator().manual_seed(0)
+    pyramid = [torch.randn(2, 5, height, width, generator=chance) for height, width in ((9, 13), (5, 7))]
+    boxes, levels = regions(torch.float32)
+    bins = roi_pool_bins(shapes_of(pyramid), boxes, levels, STRIDES, 3)
+    whole, calls = bin_max_windows(pyramid, levels, bins), []
+    counting = lambda maps: calls.append(maps[0].shape[1]) or _windows(maps)  # noqa: E731
+    monkeypatch.setattr("rcnn.ops.bin_max_windows._windows", counting)
+    cells = 9 * 13 * 4 * 4 + 5 * 7 * 3 * 3
+    monkeypatch.setattr("rcnn.ops.bin_max_windows.MOST_ROOM", 2 * (2 * cells * 8))
+    for part, expected in zip(bin_max_windows(pyramid, levels, bins), whole, strict=True):
+        assert torch.equal(part, expected)
+    assert calls == [2, 2, 1]
 
 
 @pytest.mark.parametrize("kernel", [roi_pool, windows], ids=["fast", "windows"])

@@ -12,10 +12,10 @@ from rcnn import api, build
 from rcnn.config import TrainingSettings
 from rcnn.errors import TrainingError
 from rcnn.runs import read_metadata
-from rcnn.runs.tensors import read_tensors
+from rcnn.runs.tensors import read_tensors, write_tensors
 from rcnn.sample import DataSet, Sample
 from rcnn.structures import Targets
-from rcnn.training.checkpoint import model_tensors
+from rcnn.training.checkpoint import model_tensors, pack, unpack
 from rcnn.training.journal import Journal
 from rcnn.training.loop import Progress, Trainer, validation_losses
 from rcnn.training.optim import OptimizerSettings, Schedule, make_optimizer
@@ -288,3 +288,19 @@ def test_difficult_objects_teach_only_if_asked(tmp_path):
         losses[wanted] = rows_of(tmp_path / str(wanted))[0]["losses"]
     assert losses[True]["box"] > 0
     assert losses[False]["box"] == 0
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_an_optimizers_state_lies_in_memory_as_its_parameters_when_it_goes_on(tmp_path, name):
+    """Else the fused steps of GPUs refuse it: the file holds values alone, in one order."""
+    model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    first, second = (make_optimizer(model, OptimizerSettings(name, 0.1, 0.9, 0.1)) for _ in range(2))
+    model(torch.ones(1, 3, 5, 5)).sum().backward()
+    first.step()
+    write_tensors(tmp_path / "state", pack(model, first), {})
+    unpack(read_tensors(tmp_path / "state")[0], model, second)
+    states = [value for value in second.state[model.weight].values() if torch.is_tensor(value) and value.dim()]
+    assert states
+    assert all(value.stride() == model.weight.stride() for value in states)
+    for own, other in zip(states, (v for v in first.state[model.weight].values() if v.dim()), strict=True):
+        assert torch.equal(own, other)

@@ -4,7 +4,9 @@ Nothing between a batch and its padded detections, or its losses and gradients, 
 its shape; so one launch can stand for the hundreds that it takes. Canvases are few, and so are graphs.
 """
 
-from collections.abc import Callable
+import gc
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -13,15 +15,17 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from rcnn.acceleration.dense import GRAPHS
+from rcnn.errors import first_line
 
 T = TypeVar("T")
 Capture = Callable[[Callable[[], T]], tuple[Callable[[], object], T]]
-"""From work to what repeats it, and its results, which each repetition writes anew."""
+"""From work to what repeats it, and its results, which each repetition writes anew; RuntimeError where it cannot."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Graph(Generic[T]):
-    inputs: tuple[Any, ...]
+    inputs: tuple[Tensor, ...]
     replay: Callable[[], object]
     outputs: T
 
@@ -29,56 +33,81 @@ class _Graph(Generic[T]):
 class Graphed(Generic[T]):
     """A function of trees of tensors, as graphs. What it reads beside its arguments must stay where it is in memory.
 
-    Its results are copies. Of more than `most` sets of shapes the later ones run as they are.
+    Its results are copies. Of more than `most` sets of shapes the later ones run as they are, and so do those that
+    cannot be captured, as where memory is short.
     """
 
     def __init__(self, work: Callable[..., T], capture: Capture[T], most: int = GRAPHS) -> None:
         self.work = work
         self.capture = capture
         self.most = most
-        self.graphs: dict[object, _Graph[T]] = {}
+        self.graphs: dict[object, _Graph[T] | None] = {}
+        """By form, shapes and types of the inputs; None where they could not be captured."""
+        self._places: dict[object, Tensor] = {}
 
     def __call__(self, *inputs: Any) -> T:
         """What `work` gives for the inputs."""
         leaves, form = pytree.tree_flatten(inputs)
         key = (form, tuple((leaf.shape, leaf.stride(), leaf.dtype) for leaf in leaves))
-        if key not in self.graphs:
-            if len(self.graphs) >= self.most:
-                return self.work(*inputs)
-            self.graphs[key] = self._captured(inputs)
-        graph = self.graphs[key]
-        for own, new in zip(pytree.tree_leaves(graph.inputs), leaves, strict=True):
+        if key not in self.graphs and len(self.graphs) < self.most:
+            self.graphs[key] = self._captured(leaves, form)
+        graph = self.graphs.get(key)
+        if graph is None:
+            return self.work(*inputs)
+        for own, new in zip(graph.inputs, leaves, strict=True):
             own.copy_(new)
         graph.replay()
         return pytree.tree_map_only(Tensor, torch.clone, graph.outputs)
 
-    def _captured(self, inputs: tuple[Any, ...]) -> _Graph[T]:
-        own = pytree.tree_map_only(Tensor, torch.clone, inputs)
-        replay, outputs = self.capture(lambda: self.work(*own))
+    def _captured(self, leaves: Sequence[Tensor], form: pytree.TreeSpec) -> _Graph[T] | None:
+        own = tuple(self._place(number, leaf) for number, leaf in enumerate(leaves))
+        try:
+            replay, outputs = self.capture(lambda: self.work(*pytree.tree_unflatten(own, form)))
+        except RuntimeError as error:  # what is wrong with the work itself is raised again where it runs as it is
+            _log.warning("no CUDA graph of shapes like %s: %s", tuple(leaves[0].shape), first_line(error))
+            return None
         return _Graph(own, replay, outputs)
+
+    def _place(self, number: int, leaf: Tensor) -> Tensor:
+        """Where graphs read their input of this number: one memory for all of a shape, written before each replay."""
+        key = number, leaf.shape, leaf.stride(), leaf.dtype
+        if key not in self._places:
+            self._places[key] = torch.empty_like(leaf)
+        return self._places[key].copy_(leaf)
 
 
 def capture_on(device: torch.device) -> Capture[Any] | None:
     """What records work on a device; None where work is not recorded."""
-    return CUDACapture() if device.type == "cuda" else None
+    return CUDACapture(device) if device.type == "cuda" else None
 
 
 class CUDACapture:
     """Records CUDA graphs that share memory: they are never replayed at the same time."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        gc.collect()  # a trainer and its graphs hold each other, and with them the memory of earlier ones
         self.pool = torch.cuda.graph_pool_handle()
+        self.beside = torch.cuda.Stream(device)
 
     def __call__(self, work: Callable[[], T]) -> tuple[Callable[[], object], T]:
         """Three runs for what is made on first use, on a stream beside; then the record, which runs nothing."""
-        beside, current = torch.cuda.Stream(), torch.cuda.current_stream()
-        beside.wait_stream(current)
-        with torch.cuda.stream(beside):
-            for _ in range(3):
-                work()
-        current.wait_stream(beside)
+        current = torch.cuda.current_stream(self.device)
+        self.beside.wait_stream(current)
+        try:
+            with torch.cuda.stream(self.beside):  # left also where a record fails, which does not leave its own
+                for _ in range(3):
+                    work()
+                return self._record(work)
+        except BaseException:
+            self.pool = torch.cuda.graph_pool_handle()  # what has failed to end stays open
+            raise
+        finally:
+            current.wait_stream(self.beside)
+
+    def _record(self, work: Callable[[], T]) -> tuple[Callable[[], object], T]:
         graph = torch.cuda.CUDAGraph()
         # Other threads may ask for page-locked memory meanwhile: those of the loader do.
-        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, self.pool, self.beside, capture_error_mode="thread_local"):
             outputs = work()
         return graph.replay, outputs

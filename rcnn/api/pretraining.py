@@ -66,7 +66,7 @@ def prepare_pretraining(
     if stored is not None and stored["data"] != metadata["data"]:
         raise ConfigError(f"--resume: {folder} has other pictures than when it began; restore them, or --overwrite")
     model, report = _model(chosen, len(data.class_names), stored is None)
-    phases, batches = _phases(chosen), _batches(data, chosen, workers)
+    phases, batches = _phases(chosen), _batches(data, chosen, workers, pinned=where.type == "cuda")
     bf16, model = uses_bf16(chosen.precision, where), model.to(where)
     session = ClassifierSession(
         model, last_layer(model), phases, *batches, out, metadata, where, listener, bf16, chosen.seed
@@ -186,11 +186,13 @@ def _phases(settings: PretrainSettings) -> list[Phase]:
     ]
 
 
-def _batches(data: ClassData, settings: PretrainSettings, workers: int) -> tuple[ClassBatches, ClassBatches]:
+def _batches(
+    data: ClassData, settings: PretrainSettings, workers: int, pinned: bool
+) -> tuple[ClassBatches, ClassBatches]:
     """Those to learn from and those to measure by."""
     size, batch, seed = settings.size or 0, settings.batch, settings.seed
-    train = ClassBatches(data.train, size, batch, learning=True, seed=seed, workers=workers)
-    return train, ClassBatches(data.val, size, batch, learning=False, workers=workers)
+    train = ClassBatches(data.train, size, batch, learning=True, seed=seed, workers=workers, pinned=pinned)
+    return train, ClassBatches(data.val, size, batch, learning=False, workers=workers, pinned=pinned)
 
 
 def _make_room(out: Path) -> None:

@@ -1,7 +1,8 @@
 """How this library measures speed: several ways to do the same work, in turn, once they have given the same."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -85,7 +86,8 @@ class Closing:
 def race(case: Case, effort: Effort, device: torch.device) -> list[Row]:
     """The ways of a case in turn (A B A B), after each has run once; raises DisagreementError before any is timed."""
     try:
-        agreement = case.check()
+        with exact_convolutions():
+            agreement = case.check()
     except AssertionError as error:
         reason = " ".join(str(error).split())
         raise DisagreementError(f"{case.name}: the ways do not agree, so none is timed: {reason}") from error
@@ -96,6 +98,16 @@ def race(case: Case, effort: Effort, device: torch.device) -> list[Row]:
     while len(times) < min(3, effort.rounds) or (len(times) < effort.rounds and time.perf_counter() < ends):
         times.append([seconds_of(way.run, device) for way in case.ways])
     return [_row(case, place, times, agreement) for place in range(len(case.ways))]
+
+
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """While results are compared: a GPU's convolutions in single precision would else keep ten bits of their inputs."""
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:

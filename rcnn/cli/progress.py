@@ -23,6 +23,8 @@ from rcnn.training.session import Stopped
 
 _console = Console(highlight=False, markup=False, emoji=False)  # class names may hold brackets and colons
 LINES_PER_EPOCH = 5  # where there is no terminal
+WAITING = 0.1
+"""From this share of an epoch spent waiting for pictures on, more workers are advised."""
 
 
 class TrainingProgress(Journal):
@@ -34,6 +36,7 @@ class TrainingProgress(Journal):
         self.bar = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[state]}"), console=_console)
         self.task: TaskID | None = None
         self.batches = 1
+        self.told = False
 
     def __enter__(self) -> "TrainingProgress":
         """Begin to draw."""
@@ -62,6 +65,17 @@ class TrainingProgress(Journal):
         every = max(1, self.batches // LINES_PER_EPOCH)
         if not _console.is_terminal and progress.batches % every == 0:
             print(f"epoch {progress.epoch}  {progress.batches}/{self.batches}  {state}", flush=True)
+        if progress.batches == self.batches and not self.told:
+            self.told = _tell_waiting(progress)
+
+
+def _tell_waiting(progress: EpochProgress) -> bool:
+    """A word, if this epoch waited long for its pictures; whether there was one."""
+    share = progress.waited / max(progress.seconds, 1e-9)
+    if share >= WAITING:
+        advice = "more --workers prepare them beside, after --resume too"
+        _console.print(f"{share:.0%} of the epoch was waiting for pictures: {advice}", soft_wrap=True)
+    return share >= WAITING
 
 
 def trained(prepared: Prepared, listener: TrainingProgress) -> bool:

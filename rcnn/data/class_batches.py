@@ -45,7 +45,7 @@ class LabelledBatch:
 
 
 class ClassBatches:
-    """Batches of square pictures of `size` pixels a side.
+    """Batches of square pictures of `size` pixels a side, `pinned` where they are on their way to a GPU.
 
     To learn from: random crops and mirror images in a random order, whole batches alone (a batch norm cannot learn
     from one picture). To measure by: the middle of each picture, in order.
@@ -59,6 +59,7 @@ class ClassBatches:
         learning: bool = True,
         seed: int = 0,
         workers: int = 0,
+        pinned: bool = False,
     ) -> None:
         self.samples = samples
         self.order = _Order(samples, batch, learning, seed)
@@ -68,7 +69,7 @@ class ClassBatches:
             collate_fn=_collate,
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pinned,
             generator=torch.Generator(),  # else each pass draws from torch's global one
         )
 

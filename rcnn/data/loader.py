@@ -321,7 +321,7 @@ class Batches:
             collate_fn=Collate(preprocess, class_names, batch, proposals, raw),
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=raw and torch.cuda.is_available(),  # raw pictures are on their way to a GPU
             generator=torch.Generator(),  # else each pass draws from torch's global one
         )
 

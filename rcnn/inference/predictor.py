@@ -123,8 +123,7 @@ class Detector:
         assert isinstance(self.model, Method)
         self.settled()
         self.compiled = compile_dense(self.model, self.device, settled=True)
-        if capture := capture_on(self.device):
-            self._graphs = Graphed(self._forward, capture)
+        self._graphs = self._recorded()
         self.fills = self.compiled or self._graphs is not None
 
     def looking_at(self, preprocess: Preprocess) -> "Detector":
@@ -136,8 +135,13 @@ class Detector:
     def look_with(self, model: nn.Module) -> None:
         """Take another network in place of this one, of the same classes."""
         self.model = model.eval()
-        if self._graphs:  # they hold the one that they were made of
-            self._graphs = Graphed(self._forward, self._graphs.capture)
+        if self._graphs:  # they hold the one that they were made of, and their memory goes with them
+            self._graphs = self._recorded()
+
+    def _recorded(self) -> Graphed[PaddedDetections] | None:
+        """The forward pass as graphs, on a device that records any."""
+        capture = capture_on(self.device)
+        return Graphed(self._forward, capture) if capture else None
 
     @property
     def shown(self) -> Float[Tensor, "K"]:
@@ -233,7 +237,7 @@ class Detector:
 
     def _together(self, inputs: Sequence[_Input], canvas: Size) -> list[Detections]:
         count = len(inputs)
-        padded = self.detect(self._lay_out(inputs, canvas, self._room(count)))
+        padded = to_device(self.detect(self._lay_out(inputs, canvas, self._room(count))), "cpu")
         self.incomplete += int((~padded.complete[:count]).sum())
         return unpad(padded, self.class_names)[:count]
 

@@ -3,6 +3,7 @@
 A rectangle is covered by four overlapping windows whose sides are powers of two, one in each of its corners. So the
 maxima of all such windows are made first, each from two of half the size; then every bin, whatever its size, is four
 rows of one table. That takes memory: for a map of 38 x 50 cells, 36 times the map and as much again for the winners.
+Of large maps a few channels at a time are done.
 """
 
 from collections.abc import Sequence
@@ -15,12 +16,31 @@ from rcnn.ops.levels import shapes_of
 
 Maxima = tuple[Tensor, Tensor]
 """Values and their winners, of one shape."""
+MOST_ROOM = 1 << 30
+"""Bytes of a table, which is held twice while it is laid together."""
 
 
 def bin_max_windows(
     pyramid: Sequence[Float[Tensor, "B C _ _"]], levels: Int[Tensor, "B P"], bins: Int[Tensor, "B P K 4"]
 ) -> tuple[Float[Tensor, "B*P K C"], Int[Tensor, "B*P K C"]]:
     """`rcnn.ops.bin_max` with the bins before the channels."""
+    step = _channels_at_once(pyramid)
+    slices = zip(*(level.split(step, dim=1) for level in pyramid), strict=True)
+    parts = [_of_windows(maps, levels, bins) for maps in slices]
+    values, winners = (torch.cat(part, dim=-1) if len(part) > 1 else part[0] for part in zip(*parts, strict=True))
+    return values, winners
+
+
+def _channels_at_once(pyramid: Sequence[Float[Tensor, "B C _ _"]]) -> int:
+    """How many have a table that is not too large; at least one."""
+    windows = sum(h * w * h.bit_length() * w.bit_length() for h, w in shapes_of(pyramid))
+    room = len(pyramid[0]) * windows * (pyramid[0].element_size() + 4)
+    return max(1, MOST_ROOM // max(1, room))
+
+
+def _of_windows(
+    pyramid: Sequence[Float[Tensor, "B C _ _"]], levels: Int[Tensor, "B P"], bins: Int[Tensor, "B P K 4"]
+) -> tuple[Float[Tensor, "B*P K C"], Int[Tensor, "B*P K C"]]:
     values, winners = _windows(pyramid)
     top, bottom, left, right = bins.unbind(-1)  # [B, P, K]
     empty = (bottom <= top) | (right <= left)

@@ -3,16 +3,19 @@
 The contract is `nms`; `nms_reference` says plainly what it does; the kernels behind it only do so faster.
 """
 
+import logging
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rcnn.errors import first_line
 from rcnn.ops.nms_numba import nms_numba
 from rcnn.ops.reference import nms_reference
+
+_log = logging.getLogger(__name__)
 
 
 def nms(
@@ -41,12 +44,24 @@ def _nms(
 
 @cache
 def _kernel(device: str) -> Callable[..., tuple[Tensor, Tensor]]:
-    """What is fastest there. Triton comes with torch where torch knows CUDA; it takes a while to import."""
-    if device == "cuda" and find_spec("triton"):
-        from rcnn.ops.nms_triton import nms_triton
-
-        return nms_triton
+    """What is fastest there."""
+    if device == "cuda":
+        return _triton() or nms_reference
     return nms_numba if device == "cpu" else nms_reference
+
+
+def _triton() -> Callable[..., tuple[Tensor, Tensor]] | None:
+    """Triton comes with torch where torch knows CUDA, takes a while to import, and wants a C compiler."""
+    try:
+        from triton.runtime import driver
+
+        driver.active.get_current_target()
+    except Exception as error:  # each thing that is missing is told in another way
+        _log.warning("suppression of overlaps is slow here, for Triton cannot be used: %s", first_line(error))
+        return None
+    from rcnn.ops.nms_triton import nms_triton
+
+    return nms_triton
 
 
 @_nms.register_fake

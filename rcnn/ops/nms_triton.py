@@ -42,10 +42,17 @@ def _kept(corners: Tensor, group: Tensor, threshold: float) -> Tensor:
     if kept.numel() == 0:
         return kept
     strikes = torch.empty(pictures, count, words, dtype=torch.int64, device=corners.device)
-    # Each difference, product and quotient rounds by itself, as the reference's do.
-    _strike[(words, words, pictures)](corners, group, strikes, count, words, threshold, enable_fp_fusion=False)
-    _resolve[(pictures,)](group, strikes, kept.view(torch.int8), count, words, triton.next_power_of_2(words))
+    room = triton.next_power_of_2(words)
+    with torch.cuda.device_of(corners):  # Triton launches on the current one
+        # Each difference, product and quotient rounds by itself, as the reference's do.
+        _strike[(words, words, pictures)](corners, group, strikes, count, words, threshold, enable_fp_fusion=False)
+        _resolve[(pictures,)](group, strikes, kept.view(torch.int8), count, words, room, num_warps=warps(room))
     return kept
+
+
+def warps(room: int) -> int:
+    """How many resolve a picture of so many words: with fewer, registers do not hold its 64 rows of them."""
+    return min(32, max(4, room // 32))
 
 
 @triton.jit

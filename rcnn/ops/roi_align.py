@@ -18,6 +18,7 @@ from rcnn.ops.levels import Strides, first_rows, level_geometry, maps_of, refuse
 from rcnn.ops.roi_align_adaptive import roi_align_adaptive
 from rcnn.ops.roi_align_numba import Taps, roi_align_backward_numba, roi_align_numba
 
+MOST_THREADS = 2**31 - 1
 PictureTaps = tuple[Int[Tensor, "B P size taps"], Float[Tensor, "B P size taps"]]
 """Along one axis: the cells that each bin of each region reads, and what each counts."""
 
@@ -176,7 +177,19 @@ _roi_align.register_autograd(_backward, setup_context=_save)
 def _scatter(
     rows: Float[Tensor, "M C"], indices: Int[Tensor, "M S"], weights: Float[Tensor, "M S"], table_rows: int
 ) -> Float[Tensor, "N C"]:
-    """The bag's gradient: each row of `rows`, times its weights, added to the table rows that it was read from."""
+    """The bag's gradient: each row of `rows`, times its weights, added to the table rows that it was read from.
+
+    Torch's kernel for GPUs counts its threads, one for each channel of ten samples or of a table row, in 32 bits.
+    """
+    runs = indices.numel() // 10 + min(indices.numel(), table_rows)
+    step = max(32, MOST_THREADS // max(1, runs) // 32 * 32)
+    parts = [_scatter_some(part, indices, weights, table_rows) for part in rows.split(step, dim=1)]
+    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+
+def _scatter_some(
+    rows: Float[Tensor, "M C"], indices: Int[Tensor, "M S"], weights: Float[Tensor, "M S"], table_rows: int
+) -> Float[Tensor, "N C"]:
     bag_of = torch.arange(len(indices), device=rows.device, dtype=indices.dtype).repeat_interleave(indices.shape[1])
     bag_sizes = torch.full_like(bag_of[: len(indices)], indices.shape[1])
     return torch.ops.aten._embedding_bag_dense_backward(

@@ -42,6 +42,15 @@ def unpack(
             _, index, key = name.split("/")
             state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    _lie_as_parameters(optimizer)
+
+
+def _lie_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Lay out the state of parameters as these lie: a file keeps values alone, and fused steps want one layout."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -130,9 +130,8 @@ class Trainer:
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _count(self, progress: Progress, losses: dict[str, Tensor], item: TruthBatch) -> None:
-        values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))  # one wait for the device
         pictures = len(item.indices)
-        for name, value in values.items():
+        for name, value in values_of(losses).items():
             if not math.isfinite(value):
                 raise BadLossError(progress, f"loss {name}", value, item.indices)
             progress.sums[name] = progress.sums.get(name, 0.0) + value * pictures
@@ -155,6 +154,11 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=self.capture is None)  # graphs write where the gradients were
 
 
+def values_of(losses: Mapping[str, Tensor]) -> dict[str, float]:
+    """The losses as numbers, with one wait for the device."""
+    return dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
+
+
 def leaving_no_trace(objective: nn.Module, capture: Capture[T]) -> Capture[T]:
     """A capture of training passes, whose runs to warm up neither teach nor use up chance.
 
@@ -165,14 +169,15 @@ def leaving_no_trace(objective: nn.Module, capture: Capture[T]) -> Capture[T]:
     def traceless(work: Callable[[], T]) -> tuple[Callable[[], object], T]:
         gradients = [(p, None if p.grad is None else p.grad.clone()) for p in objective.parameters()]
         buffers = [(buffer, buffer.clone()) for buffer in objective.buffers()]
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
-            captured = capture(work)
-        for buffer, before in buffers:
-            buffer.copy_(before)
-        for parameter, gradient in gradients:
-            if parameter.grad is not None:
-                parameter.grad.copy_(torch.zeros_like(parameter) if gradient is None else gradient)
-        return captured
+        try:
+            with torch.random.fork_rng(range(torch.cuda.device_count())):
+                return capture(work)
+        finally:  # also of a capture that fails: the work then runs as it is
+            for buffer, before in buffers:
+                buffer.copy_(before)
+            for parameter, gradient in gradients:
+                if parameter.grad is not None:
+                    parameter.grad.copy_(torch.zeros_like(parameter) if gradient is None else gradient)
 
     return traceless
 
@@ -194,10 +199,9 @@ def validation_losses(
     sums: dict[str, float] = {}
     pictures = 0
     for item in batches:
-        losses = objective(*item.on(device))
-        for name, value in losses.items():
+        for name, value in values_of(objective(*item.on(device))).items():
             if not math.isfinite(value):
-                raise BadLossError(progress, f"validation loss {name}", float(value), item.indices)
-            sums[name] = sums.get(name, 0.0) + float(value) * len(item.indices)
+                raise BadLossError(progress, f"validation loss {name}", value, item.indices)
+            sums[name] = sums.get(name, 0.0) + value * len(item.indices)
         pictures += len(item.indices)
     return {name: total / max(1, pictures) for name, total in sums.items()}
