@@ -96,6 +96,17 @@ def test_what_does_not_agree_is_not_timed(clock):
     assert ran == []
 
 
+def test_results_are_compared_without_the_rounding_of_a_gpus_convolutions(clock):
+    def check():
+        assert not torch.backends.cudnn.allow_tf32
+        raise AssertionError("differs")
+
+    before = torch.backends.cudnn.allow_tf32
+    with pytest.raises(DisagreementError, match="differs"):
+        race(Case("work", [Way("one", lambda: None)], check), Effort(), torch.device("cpu"))
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 def test_the_command_ends_with_status_1_where_ways_differ(monkeypatch, tmp_path, capsys):
     def red():
         raise AssertionError("boxes: 2 of 9 values differ")

@@ -85,6 +85,7 @@ def test_a_method_is_timed_beside_the_convolutions_with_what_both_multiply(tiny)
     own, shared = case.facts["GMAC"], case.facts["GMAC in the convolutions"]
     assert own > shared > 0
     assert case.facts["regions"] == 40
+    assert tiny.proposer.most == family.REGIONS, "the detector that was given stays as it is"
     rows = race(case, Effort(rounds=1), CPU)
     assert rows[1].wanted == pytest.approx(family.SHARE * shared / own)
     assert "by halves" in rows[0].agreement

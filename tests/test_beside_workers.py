@@ -9,13 +9,13 @@ from conftest import COLOURS, Silent, prepare, shape_data, shape_sample, tiny_co
 
 from rcnn.data.loader import Batches
 from rcnn.data.preprocess import Preprocess
-from rcnn.training.threads import beside_workers
+from rcnn.training.cores import beside_workers
 
 
 @pytest.fixture
 def four_cores(monkeypatch):
     """A machine of four cores on which torch would use them all, and a user who said nothing."""
-    monkeypatch.setattr("rcnn.training.threads.cores", lambda: 4)
+    monkeypatch.setattr("rcnn.training.cores.cores", lambda: 4)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     before = torch.get_num_threads()

@@ -333,12 +333,16 @@ def test_a_tiny_detector_learns_its_pictures_by_heart(tmp_path, capsys):
     assert len(list((tmp_path / "drawn").iterdir())) == 8
 
 
-@pytest.mark.parametrize(("waited", "told"), [(0.9, 1), (0.05, 0)])
-def test_training_that_waits_for_pictures_says_so_once(tmp_path, capsys, waited, told):
+@pytest.mark.parametrize(
+    ("waited", "on_gpu", "told"), [(0.9, True, 1), (0.1, True, 1), (0.05, True, 0), (0.9, False, 0)]
+)
+def test_a_gpu_that_waits_for_pictures_is_told_of_once(tmp_path, capsys, waited, on_gpu, told):
     listener = TrainingProgress(tmp_path)
-    for epoch in (1, 2):
-        listener.epoch_started(epoch, 2, 3)
+    listener.on_gpu = on_gpu
+    for epoch in (1, 2, 3):
+        listener.epoch_started(epoch, 3, 3)
         for batch in (1, 2, 3):
             progress = Progress(epoch=epoch, batches=batch, pictures=batch, seconds=1.0, waited=waited)
             listener.stepped(progress, 0.1)
-    assert capsys.readouterr().out.count("90% of the epoch was waiting for pictures: more --workers") == told
+    said = f"{waited:.0%} of the epoch was waiting for pictures; pass more --workers"
+    assert capsys.readouterr().out.count(said) == told

@@ -40,6 +40,14 @@ def test_a_batch_on_its_way_to_a_gpu_is_not_waited_for(monkeypatch):
     assert asked == 5 * ["pinned", True]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+def test_what_is_on_a_gpu_already_stays_there_and_the_rest_joins_it():
+    here, there = torch.rand(3), torch.rand(3, device="cuda")
+    moved = to_device((here, there), "cuda")
+    assert torch.equal(moved[0].cpu(), here)
+    assert moved[1].data_ptr() == there.data_ptr()
+
+
 def made_up(device):
     """A pyramid that wants a gradient, and boxes, scores and groups of two pictures."""
     chance = torch.Generator().manual_seed(0)

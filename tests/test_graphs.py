@@ -1,5 +1,7 @@
 """Repeated work: the same results as the work itself. A stand-in for CUDA's graphs runs the work anew each time."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import prepare, same_tensors, shape_data, shape_sample, tiny_config
@@ -76,7 +78,11 @@ def test_what_cannot_be_captured_runs_as_it_is_and_is_not_tried_again(caplog):
     for _ in range(3):
         assert torch.equal(graphed(torch.zeros(2)), torch.ones(2))
     assert len(tried) == 1
-    assert [record.getMessage() for record in caplog.records] == ["no CUDA graph of shapes like (2,): out of memory"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "no further CUDA graph, for shapes like (2,): out of memory"
+    ]
+    assert torch.equal(graphed(torch.zeros(3)), torch.ones(3))
+    assert len(tried) == 1, "other shapes are not tried either"
 
 
 def test_what_is_wrong_with_the_work_itself_is_raised(captured):
@@ -126,6 +132,19 @@ def test_training_by_graphs_learns_the_same_weights(captured, monkeypatch, tmp_p
     assert same_tensors(plain, graphed)
 
 
+def test_another_network_is_recorded_anew(captured, monkeypatch, tmp_path):
+    counts, capture = captured
+    prepare(shape_data(1), tmp_path / "run", tiny_config(epochs=1)).training.run()
+    monkeypatch.setattr("rcnn.inference.predictor.capture_on", lambda device: capture)
+    detector = api.load(tmp_path / "run", "cpu", compile=True)
+    pictures = [shape_sample("a").picture]
+    (first,) = detector.predict(pictures)
+    detector.look_with(detector.model.limited(replace(detector.model.limits, after=1)))
+    (second,) = detector.predict(pictures)
+    assert len(second) < len(first)
+    assert counts == {"captured": 2, "replayed": 2}
+
+
 def test_a_capture_that_fails_leaves_no_trace_in_training(monkeypatch, tmp_path):
     def failing(work):
         work()
@@ -134,6 +153,19 @@ def test_a_capture_that_fails_leaves_no_trace_in_training(monkeypatch, tmp_path)
     config = override(tiny_config(epochs=1, batch=1), None, (), {"model.norm": "batch", "model.head.dropout": 0.5})
     plain = trained(tmp_path / "plain", monkeypatch, config)
     assert same_tensors(plain, trained(tmp_path / "failing", monkeypatch, config, failing))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+def test_a_record_that_fails_on_a_gpu_leaves_it_in_order():
+    ones, stream = torch.ones(2, device="cuda"), torch.cuda.current_stream()
+    graphed = Graphed(
+        lambda x: x + float(x.sum()), CUDACapture(ones.device)
+    )  # waits for the device: cannot be recorded
+    assert torch.equal(graphed(ones).cpu(), torch.full((2,), 3.0))
+    assert torch.cuda.current_stream() == stream
+    again = Graphed(lambda x: x + 1, CUDACapture(ones.device))
+    assert torch.equal(again(ones).cpu(), torch.full((2,), 2.0))
+    assert len(again.graphs) == 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")

@@ -224,10 +224,16 @@ def test_the_kernels_for_gpus_are_lowered_to_machine_code_without_one(tmp_path):
     assert done.stdout.split() == 4 * ["True"], done.stderr[-2000:]
 
 
-def test_where_triton_cannot_be_used_the_reference_serves_and_it_is_said(monkeypatch, caplog):
-    """As on a GPU without a C compiler; here there is no GPU, or Triton is missing."""
-    monkeypatch.setitem(sys.modules, "triton.runtime", None)
+@pytest.fixture
+def no_kernel_chosen():
+    """Each device's kernel is chosen anew, in the test and after it."""
     _kernel.cache_clear()
+    yield
+    _kernel.cache_clear()
+
+
+def test_where_triton_cannot_be_used_the_reference_serves_and_it_is_said(monkeypatch, caplog, no_kernel_chosen):
+    """As on a GPU without a C compiler: the first launch fails."""
+    monkeypatch.setitem(sys.modules, "rcnn.ops.nms_triton", None)
     assert _kernel("cuda") is nms_reference
     assert "Triton cannot be used" in caplog.text
-    _kernel.cache_clear()

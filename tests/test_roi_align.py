@@ -14,7 +14,7 @@ from torchvision.ops import roi_align as torchvision_roi_align
 from rcnn.ops import roi_align
 from rcnn.ops.levels import levels_of
 from rcnn.ops.reference import roi_align_reference
-from rcnn.ops.roi_align import _scatter_some
+from rcnn.ops.roi_align import _channels_at_once
 
 STRIDES = (4, 8, 16, 32)
 KERNELS = pytest.mark.parametrize("kernel", [roi_align, roi_align_reference], ids=["fast", "reference"])
@@ -262,20 +262,21 @@ def test_half_precision_is_near_full_precision_in_values_and_gradients():
         assert (level.float() - other).abs().max() <= 0.01 * other.abs().max()
 
 
-def test_the_gradient_of_very_many_samples_is_made_of_a_few_channels_at_a_time(monkeypatch):
+@pytest.mark.parametrize("boxes_learn", [False, True])
+def test_the_gradient_of_very_many_samples_is_made_of_a_few_channels_at_a_time(monkeypatch, boxes_learn):
     def gradient():
         level = torch.linspace(-1, 1, 100 * 30, dtype=torch.bfloat16).view(1, 100, 5, 6).requires_grad_()
-        boxes = regions(dtype=torch.float32)[:1]
+        boxes = regions(dtype=torch.float32)[:1].requires_grad_(boxes_learn)
         weights = torch.linspace(0, 1, 900).view(9, 100, 1, 1)
         (read(roi_align, [level], boxes, (8,), 2) * weights).sum().backward()
         return level.grad
 
     whole, widths, module = gradient(), [], sys.modules["rcnn.ops.roi_align"]
-    counting = lambda rows, *rest: widths.append(rows.shape[1]) or _scatter_some(rows, *rest)  # noqa: E731
-    monkeypatch.setattr(module, "_scatter_some", counting)
+    counting = lambda *sizes: widths.append(_channels_at_once(*sizes)) or widths[-1]  # noqa: E731
+    monkeypatch.setattr(module, "_channels_at_once", counting)
     monkeypatch.setattr(module, "MOST_THREADS", 64 * (9 * 4 * 16 // 10 + 30))
     assert torch.equal(gradient(), whole)
-    assert widths == [64, 36]
+    assert widths == [64]
 
 
 def test_the_gradient_of_many_regions_on_one_cell_is_not_lost_in_half_precision():

@@ -7,6 +7,7 @@ its shape; so one launch can stand for the hundreds that it takes. Canvases are 
 import gc
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -33,24 +34,25 @@ class _Graph(Generic[T]):
 class Graphed(Generic[T]):
     """A function of trees of tensors, as graphs. What it reads beside its arguments must stay where it is in memory.
 
-    Its results are copies. Of more than `most` sets of shapes the later ones run as they are, and so do those that
-    cannot be captured, as where memory is short.
+    Its results are copies. Of more than `most` sets of shapes the later ones run as they are, and so do all that come
+    after one that could not be captured, as where memory is short.
     """
 
     def __init__(self, work: Callable[..., T], capture: Capture[T], most: int = GRAPHS) -> None:
         self.work = work
         self.capture = capture
         self.most = most
-        self.graphs: dict[object, _Graph[T] | None] = {}
-        """By form, shapes and types of the inputs; None where they could not be captured."""
+        self.graphs: dict[object, _Graph[T]] = {}
+        """By form, shapes and types of the inputs."""
         self._places: dict[object, Tensor] = {}
+        """Where graphs read their inputs: one memory for all of a shape, written before each replay."""
 
     def __call__(self, *inputs: Any) -> T:
         """What `work` gives for the inputs."""
         leaves, form = pytree.tree_flatten(inputs)
         key = (form, tuple((leaf.shape, leaf.stride(), leaf.dtype) for leaf in leaves))
         if key not in self.graphs and len(self.graphs) < self.most:
-            self.graphs[key] = self._captured(leaves, form)
+            self._capture(key, leaves, form)
         graph = self.graphs.get(key)
         if graph is None:
             return self.work(*inputs)
@@ -59,21 +61,21 @@ class Graphed(Generic[T]):
         graph.replay()
         return pytree.tree_map_only(Tensor, torch.clone, graph.outputs)
 
-    def _captured(self, leaves: Sequence[Tensor], form: pytree.TreeSpec) -> _Graph[T] | None:
-        own = tuple(self._place(number, leaf) for number, leaf in enumerate(leaves))
+    def _capture(self, key: object, leaves: Sequence[Tensor], form: pytree.TreeSpec) -> None:
+        names = [(number, leaf.shape, leaf.stride(), leaf.dtype) for number, leaf in enumerate(leaves)]
+        places = [self._places.get(name) for name in names]
+        own = [torch.empty_like(leaf) if place is None else place for place, leaf in zip(places, leaves, strict=True)]
+        for place, leaf in zip(own, leaves, strict=True):
+            place.copy_(leaf)
         try:
             replay, outputs = self.capture(lambda: self.work(*pytree.tree_unflatten(own, form)))
         except RuntimeError as error:  # what is wrong with the work itself is raised again where it runs as it is
-            _log.warning("no CUDA graph of shapes like %s: %s", tuple(leaves[0].shape), first_line(error))
-            return None
-        return _Graph(own, replay, outputs)
-
-    def _place(self, number: int, leaf: Tensor) -> Tensor:
-        """Where graphs read their input of this number: one memory for all of a shape, written before each replay."""
-        key = number, leaf.shape, leaf.stride(), leaf.dtype
-        if key not in self._places:
-            self._places[key] = torch.empty_like(leaf)
-        return self._places[key].copy_(leaf)
+            cause = error.__context__ if isinstance(error.__context__, Exception) else error  # not that it did not end
+            _log.warning("no further CUDA graph, for shapes like %s: %s", tuple(leaves[0].shape), first_line(cause))
+            self.most = 0
+            return
+        self._places |= dict(zip(names, own, strict=True))
+        self.graphs[key] = _Graph(tuple(own), replay, outputs)
 
 
 def capture_on(device: torch.device) -> Capture[Any] | None:
@@ -99,15 +101,17 @@ class CUDACapture:
                 for _ in range(3):
                     work()
                 return self._record(work)
-        except BaseException:
-            self.pool = torch.cuda.graph_pool_handle()  # what has failed to end stays open
-            raise
         finally:
             current.wait_stream(self.beside)
 
     def _record(self, work: Callable[[], T]) -> tuple[Callable[[], object], T]:
         graph = torch.cuda.CUDAGraph()
-        # Other threads may ask for page-locked memory meanwhile: those of the loader do.
-        with torch.cuda.graph(graph, self.pool, self.beside, capture_error_mode="thread_local"):
-            outputs = work()
+        try:
+            # Other threads may ask for page-locked memory meanwhile: those of the loader do.
+            with torch.cuda.graph(graph, self.pool, self.beside, capture_error_mode="thread_local"):
+                outputs = work()
+        except BaseException:
+            with suppress(RuntimeError):  # torch 2.11 leaves the pool open where a record fails to end
+                torch._C._cuda_endAllocateToPool(self.beside.device_index, self.pool)
+            raise
         return graph.replay, outputs

@@ -27,6 +27,7 @@ from rcnn.runs import RunFolder
 from rcnn.sample import Sample
 from rcnn.training.averaging import Averaged
 from rcnn.training.box_statistics import measure_boxes
+from rcnn.training.cores import beside_workers
 from rcnn.training.extraction import extract, with_candidates
 from rcnn.training.feature_plan import FeaturePlan, content_key
 from rcnn.training.features import FeatureFile
@@ -38,7 +39,6 @@ from rcnn.training.schemes import Fit, Learn
 from rcnn.training.session import Listener, Session
 from rcnn.training.staged import Tools, still
 from rcnn.training.svm import train_svms
-from rcnn.training.threads import beside_workers
 
 _log = logging.getLogger(__name__)
 

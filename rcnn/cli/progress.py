@@ -36,7 +36,8 @@ class TrainingProgress(Journal):
         self.bar = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[state]}"), console=_console)
         self.task: TaskID | None = None
         self.batches = 1
-        self.told = False
+        self.on_gpu = False
+        """Whether to tell, once, that a GPU waits for pictures; on a processor their preparation is work of its own."""
 
     def __enter__(self) -> "TrainingProgress":
         """Begin to draw."""
@@ -65,21 +66,22 @@ class TrainingProgress(Journal):
         every = max(1, self.batches // LINES_PER_EPOCH)
         if not _console.is_terminal and progress.batches % every == 0:
             print(f"epoch {progress.epoch}  {progress.batches}/{self.batches}  {state}", flush=True)
-        if progress.batches == self.batches and not self.told:
-            self.told = _tell_waiting(progress)
+        if self.on_gpu and progress.epoch > 1 and progress.batches == self.batches:
+            self.on_gpu = not _tell_waiting(progress)
 
 
 def _tell_waiting(progress: EpochProgress) -> bool:
-    """A word, if this epoch waited long for its pictures; whether there was one."""
+    """Advice, if this epoch waited long for its pictures; whether it was given."""
     share = progress.waited / max(progress.seconds, 1e-9)
     if share >= WAITING:
-        advice = "more --workers prepare them beside, after --resume too"
-        _console.print(f"{share:.0%} of the epoch was waiting for pictures: {advice}", soft_wrap=True)
+        advice = "pass more --workers (also with --resume)"
+        _console.print(f"{share:.0%} of the epoch was waiting for pictures; {advice}", soft_wrap=True)
     return share >= WAITING
 
 
 def trained(prepared: Prepared, listener: TrainingProgress) -> bool:
     """Train to the end, shown on the screen; False, with a word on how to go on, if asked to stop before."""
+    listener.on_gpu = prepared.workshop.device.type == "cuda"
     try:
         with listener:
             prepared.training.run()

@@ -135,7 +135,8 @@ class Detector:
     def look_with(self, model: nn.Module) -> None:
         """Take another network in place of this one, of the same classes."""
         self.model = model.eval()
-        if self._graphs:  # they hold the one that they were made of, and their memory goes with them
+        if self._graphs:
+            self._graphs = None  # they hold the network that they were made of, and memory
             self._graphs = self._recorded()
 
     def _recorded(self) -> Graphed[PaddedDetections] | None:

@@ -3,7 +3,7 @@
 A rectangle is covered by four overlapping windows whose sides are powers of two, one in each of its corners. So the
 maxima of all such windows are made first, each from two of half the size; then every bin, whatever its size, is four
 rows of one table. That takes memory: for a map of 38 x 50 cells, 36 times the map and as much again for the winners.
-Of large maps a few channels at a time are done.
+Large maps are done a few channels at a time.
 """
 
 from collections.abc import Sequence

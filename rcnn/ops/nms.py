@@ -53,14 +53,13 @@ def _kernel(device: str) -> Callable[..., tuple[Tensor, Tensor]]:
 def _triton() -> Callable[..., tuple[Tensor, Tensor]] | None:
     """Triton comes with torch where torch knows CUDA, takes a while to import, and wants a C compiler."""
     try:
-        from triton.runtime import driver
+        from rcnn.ops.nms_triton import nms_triton
 
-        driver.active.get_current_target()
+        one = torch.ones(1, 1, device="cuda")
+        nms_triton(one[..., None].expand(1, 1, 4), one, one.long(), one > 0, 0.5, 1)
     except Exception as error:  # each thing that is missing is told in another way
         _log.warning("suppression of overlaps is slow here, for Triton cannot be used: %s", first_line(error))
         return None
-    from rcnn.ops.nms_triton import nms_triton
-
     return nms_triton
 
 

@@ -51,7 +51,7 @@ def _kept(corners: Tensor, group: Tensor, threshold: float) -> Tensor:
 
 
 def warps(room: int) -> int:
-    """How many resolve a picture of so many words: with fewer, registers do not hold its 64 rows of them."""
+    """How many warps resolve a picture of so many words, so that registers hold 64 rows of them, up to 512 words."""
     return min(32, max(4, room // 32))
 
 

@@ -8,6 +8,7 @@ want a gradient, as in exact joint training, autograd goes through the bag.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from rcnn.ops.roi_align_adaptive import roi_align_adaptive
 from rcnn.ops.roi_align_numba import Taps, roi_align_backward_numba, roi_align_numba
 
 MOST_THREADS = 2**31 - 1
+"""Of one launch: torch's gradient of a bag counts its threads in 32 bits."""
 PictureTaps = tuple[Int[Tensor, "B P size taps"], Float[Tensor, "B P size taps"]]
 """Along one axis: the cells that each bin of each region reads, and what each counts."""
 
@@ -60,8 +62,9 @@ def _differentiable(
     table = table_of(pyramid).flatten(0, 1)
     wide = table.to(torch.promote_types(table.dtype, torch.float32))  # gradients are summed in this type
     indices, weights = _bags(shapes_of(pyramid), boxes, levels, strides, size, sampling, aligned)
-    rows = torch.nn.functional.embedding_bag(indices, wide, per_sample_weights=weights.to(wide.dtype), mode="sum")
-    return rows.to(table.dtype).view(-1, size, size, table.shape[1]).permute(0, 3, 1, 2)
+    bag = partial(torch.nn.functional.embedding_bag, indices, per_sample_weights=weights.to(wide.dtype), mode="sum")
+    parts = [bag(part) for part in wide.split(_channels_at_once(indices, len(table)), dim=1)]
+    return _side_by_side(parts).to(table.dtype).view(-1, size, size, table.shape[1]).permute(0, 3, 1, 2)
 
 
 @torch.library.custom_op("rcnn::roi_align", mutates_args=())
@@ -177,24 +180,22 @@ _roi_align.register_autograd(_backward, setup_context=_save)
 def _scatter(
     rows: Float[Tensor, "M C"], indices: Int[Tensor, "M S"], weights: Float[Tensor, "M S"], table_rows: int
 ) -> Float[Tensor, "N C"]:
-    """The bag's gradient: each row of `rows`, times its weights, added to the table rows that it was read from.
-
-    Torch's kernel for GPUs counts its threads, one for each channel of ten samples or of a table row, in 32 bits.
-    """
-    runs = indices.numel() // 10 + min(indices.numel(), table_rows)
-    step = max(32, MOST_THREADS // max(1, runs) // 32 * 32)
-    parts = [_scatter_some(part, indices, weights, table_rows) for part in rows.split(step, dim=1)]
-    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
-
-
-def _scatter_some(
-    rows: Float[Tensor, "M C"], indices: Int[Tensor, "M S"], weights: Float[Tensor, "M S"], table_rows: int
-) -> Float[Tensor, "N C"]:
+    """The bag's gradient: each row of `rows`, times its weights, added to the table rows that it was read from."""
     bag_of = torch.arange(len(indices), device=rows.device, dtype=indices.dtype).repeat_interleave(indices.shape[1])
-    bag_sizes = torch.full_like(bag_of[: len(indices)], indices.shape[1])
-    return torch.ops.aten._embedding_bag_dense_backward(
-        rows, indices.flatten(), bag_of, bag_sizes, bag_sizes, table_rows, False, 0, weights.flatten(), -1
-    )
+    sizes = torch.full_like(bag_of[: len(indices)], indices.shape[1])
+    where = indices.flatten(), bag_of, sizes, sizes, table_rows, False, 0, weights.flatten(), -1
+    parts = rows.split(_channels_at_once(indices, table_rows), dim=1)
+    return _side_by_side([torch.ops.aten._embedding_bag_dense_backward(part, *where) for part in parts])
+
+
+def _side_by_side(parts: Sequence[Float[Tensor, "N _"]]) -> Float[Tensor, "N C"]:
+    return torch.cat(list(parts), dim=1) if len(parts) > 1 else parts[0]
+
+
+def _channels_at_once(indices: Int[Tensor, "M S"], table_rows: int) -> int:
+    """How many a launch can do: a thread for each channel of each run of ten samples, and of each table row."""
+    runs = indices.numel() // 10 + min(indices.numel(), table_rows)
+    return max(32, MOST_THREADS // max(1, runs) // 32 * 32)
 
 
 def _bags(

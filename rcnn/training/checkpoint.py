@@ -49,7 +49,7 @@ def _lie_as_parameters(optimizer: torch.optim.Optimizer) -> None:
     """Lay out the state of parameters as these lie: a file keeps values alone, and fused steps want one layout."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
+            if isinstance(value, Tensor) and value.dim() and value.shape == parameter.shape:
                 state[name] = torch.empty_like(parameter).copy_(value)
 
 

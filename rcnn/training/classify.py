@@ -19,10 +19,10 @@ from rcnn.memory import keep_freed_memory
 from rcnn.runs import write_bytes
 from rcnn.runs.tensors import read_tensors, write_tensors
 from rcnn.training.checkpoint import pack, unpack
+from rcnn.training.cores import beside_workers
 from rcnn.training.loop import Progress, Trainer
 from rcnn.training.optim import OptimizerSettings, Schedule, make_optimizer
 from rcnn.training.session import Listener, Stopped, naming_pictures, stop_signals
-from rcnn.training.threads import beside_workers
 
 WEIGHT_DECAY = 1e-4
 CLIP = 5.0

@@ -105,6 +105,7 @@ class StagedTraining:
         if isinstance(stage, Learn):
             if stage.proposals == "rpn":
                 self.tools.propose(stage.name, self.resumed)
+            self.session = None  # the memory of its graphs is free before others are recorded
             self.session = self.tools.open(stage, {**self.metadata, "stage": self.number})
 
     def _refresh(self, stage: Learn) -> None:
