@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rcnn.errors import ConfigError, DataError, WeightsError
 
@@ -58,3 +59,15 @@ def refuse_existing(file: Path, overwrite: bool) -> None:
     """Raise ConfigError for a file that exists, unless it may be overwritten."""
     if file.exists() and not overwrite:
         raise ConfigError(f"{file}: exists; pass --overwrite to replace it")
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise ConfigError where no file or folder of this name can be made. Nothing is left of the trial."""
+    above = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    if above.is_file():
+        above = above.parent
+    try:
+        with TemporaryDirectory(dir=above):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror}); give another place") from error

@@ -15,6 +15,7 @@ from rcnn.cli.commands.evaluate import evaluate
 from rcnn.config import Config
 from rcnn.errors import DataError, TrainingError
 from rcnn.evaluation.interval import RESAMPLES
+from rcnn.paths import refuse_unwritable
 from rcnn.presets import PRESETS, sources
 from rcnn.presets.overrides import override
 
@@ -324,3 +325,42 @@ def test_an_export_of_a_run_that_is_not_there_says_so_before_it_looks_at_the_fil
     (tmp_path / "model.onnx").touch()
     assert main(["export", "nothing"]) == 2
     assert capsys.readouterr().err.startswith("rcnn: nothing: no such run; pass the folder")
+
+
+WRITTEN = {
+    "check DATA --json FILE",
+    "check DATA --fix FILE",
+    "compare DATA --out FILE",
+    "compress RUN --out FILE",
+    "convert RUN --out FILE",
+    "convert-data DATA --to yolo --out FILE",
+    "demo --out FILE",
+    "evaluate RUN DATA --json FILE",
+    "evaluate RUN DATA --save-predictions FILE",
+    "export RUN --out FILE",
+    "look DATA --out FILE",
+    "predict RUN PICTURES --out FILE",
+    "predict RUN PICTURES --json FILE",
+    "pretrain DATA --out FILE",
+    "propose DATA --out FILE",
+    "report RUN DATA --out FILE",
+    "reproduce ROW --out FILE",
+    "train DATA --out FILE",
+}
+
+
+@pytest.mark.parametrize("words", sorted(WRITTEN))
+def test_a_place_that_cannot_be_written_is_refused_before_anything_else(words, monkeypatch, tmp_path, capsys):
+    def refusing(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("rcnn.paths.TemporaryDirectory", refusing)
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err == "rcnn: FILE: cannot be written (Permission denied); give another place\n"
+
+
+def test_trying_a_place_leaves_nothing_there(tmp_path):
+    for place in (tmp_path, tmp_path / "new" / "run", tmp_path / "page.html"):
+        refuse_unwritable(place)
+    assert list(tmp_path.iterdir()) == []

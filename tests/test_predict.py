@@ -166,6 +166,26 @@ def test_the_json_file_holds_coco_results_with_names(run, pictures, tmp_path):
     assert [row["image_id"] for row in rows] == sorted(row["image_id"] for row in rows)
 
 
+def test_numbers_alone_are_written_without_drawing(run, pictures, tmp_path, capsys, monkeypatch):
+    drawn, alone = tmp_path / "drawn.json", tmp_path / "alone.json"
+    assert predict(run, pictures, "--out", tmp_path / "out", "--json", drawn) == 0
+    monkeypatch.setattr("rcnn.cli.predict.draw", None)
+    capsys.readouterr()
+    assert predict(run, pictures, "--json", alone) == 0
+    assert alone.read_bytes() == drawn.read_bytes()
+    assert "drawn in" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["a.png"], "--out: missing; give --out"), (["a.mp4", "--json", "x.json"], "a.mp4: a film")]
+)
+def test_neither_a_folder_nor_a_file_of_numbers_is_refused(run, tmp_path, capsys, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("a.png")
+    assert predict(run, *words) == 2
+    assert capsys.readouterr().err.startswith(f"rcnn: {said}")
+
+
 def test_a_broken_picture_among_good_ones_is_reported_and_skipped(run, pictures, tmp_path, capsys):
     bad = pictures / "p2.png"
     bad.write_bytes(bad.read_bytes()[:500])

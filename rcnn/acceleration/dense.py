@@ -30,6 +30,8 @@ def compile_dense(model: Method, device: torch.device, settled: bool = False) ->
     if reason is not None:
         _log.warning("torch.compile has no compiler here and is left out: %s", reason)
         return False
+    # It warns where CUDA is installed and no GPU is there, which compiling for a processor does not need.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
     if not settled:
         lean(model)

@@ -19,8 +19,9 @@ def show(done: Exported) -> None:
     ]
     show_table(_console, ("stage", "difference to the original"), rows)
     original, exported = 1000 * seconds["original"], 1000 * seconds["exported"]
-    faster = f"{original / exported:.2f} times as fast"
-    print(f"a picture takes {exported:.0f} ms, in the original {original:.0f} ms: {faster}")
+    quick = exported <= original
+    ratio = f"{original / exported:.2f} times as fast" if quick else f"{exported / original:.2f} times as long"
+    print(f"a picture takes {exported:.0f} ms, in the original {original:.0f} ms: {ratio}")
     if done.kept is not None:
         kept = done.kept
         print(f"AP {kept.full:.2f} in fp32, {kept.score:.2f} in 8 bits: {kept.lost:.2f} points lost")

@@ -7,6 +7,15 @@ import typer
 
 from rcnn import threads
 from rcnn.choices import Format, Policy
+from rcnn.paths import refuse_unwritable
+
+
+def writable(path: Path | None) -> Path | None:
+    """The place that an option names, which is refused before anything else is done if it cannot be written."""
+    if path is not None:
+        refuse_unwritable(path)
+    return path
+
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 
@@ -44,7 +53,7 @@ Together = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
 PresetName = Annotated[
     str | None, typer.Option("--preset", help="One that 'rcnn presets' lists; faster-rcnn-mobilenet-fpn unless given.")
 ]
-Out = Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-OF-DATA unless given.")]
+Out = Annotated[Path | None, typer.Option(callback=writable, help="The run's folder; runs/NAME-OF-DATA unless given.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training pictures.")]
 Batch = Annotated[int | None, typer.Option(help="Pictures a step.")]
 Size = Annotated[int | None, typer.Option(help="Short side of the resized pictures; the long one is at most 5/3.")]
@@ -95,7 +104,13 @@ PredictionsFile = Annotated[
     typer.Option("--predictions", metavar="FILE", help="Measure these COCO results, of any program, instead of a run."),
 ]
 SavePredictions = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write every detection, for --predictions and other programs.")
+    Path | None,
+    typer.Option(
+        metavar="FILE", callback=writable, help="Write every detection, for --predictions and other programs."
+    ),
+]
+NumbersFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", callback=writable, help="Write all numbers here.")
 ]
 IntervalFlag = Annotated[bool, typer.Option("--interval", help="Say how far AP could be off for the few pictures.")]
 Resamples = Annotated[int, typer.Option(min=100, help="Choices of pictures that intervals and tests are drawn from.")]

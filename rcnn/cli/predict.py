@@ -35,7 +35,7 @@ def predict_all(
     detector: Detector,
     files: Sequence[Path],
     films: Sequence[str],
-    out: Path,
+    out: Path | None,
     looks: Looks,
     batch: int,
     score: float | None,
@@ -44,12 +44,13 @@ def predict_all(
     most: int | None,
     json_file: Path | None,
 ) -> int:
-    """Find and draw, films first; the exit status."""
+    """Find and, in a folder `out`, draw, films first; the exit status."""
     names, choose = drawn_names(files), chooser(detector.class_names, classes or (), most)
     sources = with_proposals(files, detector, proposals)
-    make_folder(out, [out / name for name in names.values()], files)
-    for name in films:
-        predict_film(name, out, detector, looks, batch, score, choose)
+    if out:
+        make_folder(out, [out / name for name in names.values()], files)
+        for name in films:
+            predict_film(name, out, detector, looks, batch, score, choose)
     found = find_each(detector, sources, looks, batch, score)
     rows, bad = draw_each(zip(files, found, strict=True), out, names, detector, choose)
     if json_file:
@@ -60,12 +61,12 @@ def predict_all(
 
 def draw_each(
     found: Iterable[tuple[Path, Detections | DataError]],
-    out: Path,
+    out: Path | None,
     names: Mapping[Path, str],
     detector: Detector,
     choose: Callable[[Detections], Detections],
 ) -> tuple[list[dict[str, Any]], int]:
-    """Draw pictures into a folder; the rows of all that was found, and how many pictures could not be read."""
+    """Draw pictures into a folder, if any; the rows of all that was found, and how many could not be read."""
     rows: list[dict[str, Any]] = []
     bad = 0
     for number, (file, each) in enumerate(found, 1):
@@ -74,10 +75,11 @@ def draw_each(
             print(f"rcnn: skipped {each}", file=sys.stderr)
             continue
         chosen = choose(each)
-        draw(shown(file, detector), chosen).save(out / names[file], quality=92)
+        if out:
+            draw(shown(file, detector), chosen).save(out / names[file], quality=92)
         rows += coco_rows(chosen, number, file, detector.category_ids)
         print(f"{file}: {summary(chosen)}")
-    if names:
+    if names and out:
         print(f"{len(names) - bad} of {counted(len(names), 'picture')} drawn in {out}")
     return rows, bad
 

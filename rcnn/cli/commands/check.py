@@ -20,9 +20,10 @@ def check(
     size: o.Size = None,
     sets: o.Sets = None,
     config_file: o.ConfigFile = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
+    json_file: o.NumbersFile = None,
     fix: Annotated[
-        Path | None, typer.Option(metavar="OUT", help="Write a repaired copy and repairs.json here.")
+        Path | None,
+        typer.Option(metavar="OUT", callback=o.writable, help="Write a repaired copy and repairs.json here."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a repaired copy.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Let warnings fail too.")] = False,

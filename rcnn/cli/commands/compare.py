@@ -13,7 +13,9 @@ from rcnn.presets.family import METHODS, check_names
 
 ALL = ",".join(METHODS)
 
-Folder = Annotated[Path, typer.Option(metavar="FOLDER", help="For the runs, compare.json and compare.html.")]
+Folder = Annotated[
+    Path, typer.Option(metavar="FOLDER", callback=o.writable, help="For the runs, compare.json and compare.html.")
+]
 Methods = Annotated[str, typer.Option(help="Which, with commas between them.")]
 BackboneName = Annotated[str, typer.Option(help="The network of all methods.")]
 Given = Annotated[

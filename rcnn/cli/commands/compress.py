@@ -15,11 +15,14 @@ from rcnn.runs.smaller import POINTS, refuse_folder
 Regions = Annotated[
     Path | None, typer.Option(help="With --sweep: regions, for methods that need them; else searched for.")
 ]
+Folder = Annotated[
+    Path, typer.Option(callback=o.writable, help="Folder for the smaller run, or for what the sweep finds.")
+]
 
 
 def compress(
     run: o.RunArgument,
-    out: Annotated[Path, typer.Option(help="Folder for the smaller run, or for what the sweep finds.")],
+    out: Folder,
     svd: Annotated[
         str | None, typer.Option(metavar="LAYER=RANK,...", help="Truncate these layers: fc6=1024,fc7=256.")
     ] = None,

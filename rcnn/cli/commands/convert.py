@@ -15,7 +15,9 @@ from rcnn.runs.smaller import refuse_taken
 
 def convert(
     run: o.RunArgument,
-    out: Annotated[Path, typer.Option(help="The file to write, NAME.pth; with --to run a folder.")],
+    out: Annotated[
+        Path, typer.Option(callback=o.writable, help="The file to write, NAME.pth; with --to run a folder.")
+    ],
     to: Annotated[
         Literal["torchvision", "run"], typer.Option(help="What shall read it: that library, or this one.")
     ] = "torchvision",

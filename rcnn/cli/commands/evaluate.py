@@ -21,7 +21,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="The part of the data to measure on.")] = "test",
     protocol: Annotated[AnyProtocol, typer.Option(help="How AP is computed; all: side by side, and why.")] = "coco",
     weights: o.WhichWeights = "best",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    json_file: o.NumbersFile = None,
     predictions: o.PredictionsFile = None,
     save_predictions: o.SavePredictions = None,
     interval: o.IntervalFlag = False,

@@ -19,7 +19,8 @@ Model = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, 
 Replace = Annotated[bool, typer.Option("--overwrite", help="Replace a file of the same name.")]
 Form = Annotated[FormatName, typer.Option("--format", help="onnx, openvino, or torch (a .pt2 program).")]
 File = Annotated[
-    Path | None, typer.Option(help="The file to write; model.onnx, .xml or .pt2 beside RUN's unless given.")
+    Path | None,
+    typer.Option(callback=o.writable, help="The file to write; model.onnx, .xml or .pt2 beside RUN's unless given."),
 ]
 Batch = Annotated[str, typer.Option(metavar="N|dynamic", help="Pictures at a time: a number, or any.")]
 Input = Annotated[

@@ -15,7 +15,7 @@ from rcnn.report.words import counted
 
 def look(
     data: o.DataArgument,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture to write, .png or .jpg.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", callback=o.writable, help="The picture to write, .png or .jpg.")],
     preset_name: o.PresetName = None,
     count: Annotated[int, typer.Option(min=1, max=400, help="So many pictures.")] = 16,
     epoch: Annotated[int, typer.Option(min=1, help="Those of this epoch.")] = 1,

@@ -29,9 +29,9 @@ Sizes = Annotated[str | None, typer.Option(metavar="N,...", help="Short sides to
 def predict(
     run: o.RunArgument,
     pictures: Pictures,
-    out: Annotated[Path, typer.Option(help="Folder for the drawn pictures.")],
+    out: Annotated[Path | None, typer.Option(callback=o.writable, help="Folder for the drawn pictures.")] = None,
     score: o.LeastScore = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the detections here.")] = None,
+    json_file: o.NumbersFile = None,
     batch: o.Together = 1,
     proposals: o.ProposalsFile = None,
     max_proposals: o.MaxProposals = None,
@@ -49,10 +49,14 @@ def predict(
     """Find the objects in pictures and films, and draw them.
 
     A picture that cannot be read is reported and skipped; the others are done, and the exit status is 1. A film
-    becomes a drawn one, with a line of JSON a frame beside it.
+    becomes a drawn one, with a line of JSON a frame beside it. Without --out nothing is drawn: give --json.
     """
     looks = chosen_looks(tile, overlap, flip, sizes, proposals)
+    if out is None and json_file is None:
+        raise ConfigError("--out: missing; give --out FOLDER for drawn pictures, --json FILE for the numbers, or both")
     films, files = [name for name in pictures if is_film(name)], find_pictures([n for n in pictures if not is_film(n)])
+    if films and out is None:
+        raise ConfigError(f"{films[0]}: a film, which is drawn; give --out FOLDER")
     refuse_unreadable(run, weights)
     if proposals:
         refuse_missing_proposals(proposals)

@@ -13,7 +13,10 @@ Folder = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="FOLDER/CLASS/*.jpg, with train/ and val/ above or not; or CIFAR-10.")
 ]
 Name = Annotated[str | None, typer.Option("--backbone", help="The network; mobilenet-v2 unless given.")]
-OutFile = Annotated[Path | None, typer.Option(help="A .safetensors or .pth file; BACKBONE.safetensors unless given.")]
+OutFile = Annotated[
+    Path | None,
+    typer.Option(callback=o.writable, help="A .safetensors or .pth file; BACKBONE.safetensors unless given."),
+]
 Epochs = Annotated[int | None, typer.Option(help="Passes in which everything learns; 10 unless given.")]
 FrozenEpochs = Annotated[
     int | None, typer.Option(help="Passes before, in which the new layer alone learns; 2 on weights, else 0.")

@@ -15,11 +15,14 @@ from rcnn.report.formats import check_format
 
 Method = Literal["selective-search", "rpn"]
 Replace = Annotated[bool, typer.Option("--overwrite", help="Replace FILE, and the numbers beside a plot.")]
+File = Annotated[
+    Path, typer.Option(metavar="FILE", callback=o.writable, help="For the proposals; with --recall for the plot.")
+]
 
 
 def propose(
     data: o.DataArgument,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="For the proposals; with --recall for the plot.")],
+    out: File,
     method: Annotated[Method | None, typer.Option(help="selective-search unless --run is given.")] = None,
     mode: Annotated[Mode, typer.Option(help="Of selective search: R-CNN's, or slower with more proposals.")] = "fast",
     run: Annotated[str | None, typer.Option(metavar="RUN", help="The Faster R-CNN whose RPN proposes.")] = None,

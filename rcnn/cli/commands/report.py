@@ -14,7 +14,10 @@ from rcnn.runs import RunFolder, read_metadata
 OptionalData = Annotated[
     Path | None, typer.Argument(metavar="[DATA]", help="The data to measure on; that of training unless given.")
 ]
-ReportFile = Annotated[Path | None, typer.Option(metavar="FILE", help="The page; report.html in the run unless given.")]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", callback=o.writable, help="The page; report.html in the run unless given."),
+]
 
 
 def report(

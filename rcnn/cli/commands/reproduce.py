@@ -21,7 +21,9 @@ def reproduce(
     voc: Annotated[
         Path | None, typer.Option(metavar="DEVKIT", help="The folder that VOC2007 (and VOC2012) lie in.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/ROW unless given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=o.writable, help="The run's folder; runs/ROW unless given.")
+    ] = None,
     weights: Annotated[str | None, typer.Option(help="A file, or none; else torchvision's ImageNet weights.")] = None,
     proposals: o.ProposalsFile = None,
     device: o.Device = "auto",
