@@ -1,6 +1,7 @@
 """What is said of a path where nothing is, or something is already: commands can say it before anything is read."""
 
 from difflib import get_close_matches
+from errno import ENOTDIR
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -61,13 +62,13 @@ def refuse_existing(file: Path, overwrite: bool) -> None:
         raise ConfigError(f"{file}: exists; pass --overwrite to replace it")
 
 
-def refuse_unwritable(path: Path) -> None:
+def refuse_unwritable(option: str, path: Path) -> None:
     """Raise ConfigError where no file or folder of this name can be made. Nothing is left of the trial."""
     above = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
-    if above.is_file():
-        above = above.parent
     try:
-        with TemporaryDirectory(dir=above):
+        if above.is_file() and above != path.absolute():
+            raise NotADirectoryError(ENOTDIR, "a file, or inside of one")
+        with TemporaryDirectory(dir=above.parent if above.is_file() else above):
             pass
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror}); give another place") from error
+        raise ConfigError(f"{option} {path}: cannot be written ({error.strerror}); give another place") from error

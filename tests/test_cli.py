@@ -338,7 +338,7 @@ def test_a_tiny_detector_learns_its_pictures_by_heart(tmp_path, capsys):
 )
 def test_a_gpu_that_waits_for_pictures_is_told_of_once(tmp_path, capsys, waited, on_gpu, told):
     listener = TrainingProgress(tmp_path)
-    listener.on_gpu = on_gpu
+    listener.tells_waiting = on_gpu
     for epoch in (1, 2, 3):
         listener.epoch_started(epoch, 3, 3)
         for batch in (1, 2, 3):

@@ -328,6 +328,8 @@ def test_an_export_of_a_run_that_is_not_there_says_so_before_it_looks_at_the_fil
 
 
 WRITTEN = {
+    "bench ops --json FILE",
+    "bench ops --results FILE",
     "check DATA --json FILE",
     "check DATA --fix FILE",
     "compare DATA --out FILE",
@@ -357,10 +359,32 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_else(words, m
     monkeypatch.setattr("rcnn.paths.TemporaryDirectory", refusing)
     monkeypatch.chdir(tmp_path)
     assert main(words.split()) == 2
-    assert capsys.readouterr().err == "rcnn: FILE: cannot be written (Permission denied); give another place\n"
+    option = next(word for word in words.split() if word.startswith("--") and word != "--to")
+    said = f"rcnn: {option} FILE: cannot be written (Permission denied); give another place\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_place_that_no_option_names_is_bad_input_too(command, capsys):
+    def refused():
+        raise PermissionError(13, "Permission denied", "runs/raccoon")
+
+    command(refused)
+    assert main(["try"]) == 2
+    assert capsys.readouterr().err == (
+        "rcnn: runs/raccoon: Permission denied; give another place, or mend its permissions\n"
+    )
+
+
+@pytest.mark.parametrize("option", ["--out", "--json"])
+def test_a_place_inside_of_a_file_is_refused_before_anything_else(option, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["predict", "RUN", "PICTURES", option, str(tmp_path / "file" / "x")]) == 2
+    place = tmp_path / "file" / "x"
+    said = f"rcnn: {option} {place}: cannot be written (a file, or inside of one); give another place\n"
+    assert capsys.readouterr().err == said
 
 
 def test_trying_a_place_leaves_nothing_there(tmp_path):
     for place in (tmp_path, tmp_path / "new" / "run", tmp_path / "page.html"):
-        refuse_unwritable(place)
+        refuse_unwritable("--out", place)
     assert list(tmp_path.iterdir()) == []

@@ -114,6 +114,12 @@ class Kept:
     page: Path | None
     results: dict[str, Result] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Make the folders, which are known to be possible."""
+        for file in (self.json_file, self.page):
+            if file:
+                file.parent.mkdir(parents=True, exist_ok=True)
+
     def keep(self, result: Result) -> None:
         """A part as it is now."""
         self.results[result.part] = result

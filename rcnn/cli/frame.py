@@ -189,6 +189,8 @@ def _explained(error: Exception) -> tuple[str, int]:
             return str(error), FAILURE
         case typer.Abort():
             return "stopped", FAILURE
+        case PermissionError() if error.filename:
+            return f"{error.filename}: {error.strerror}; give another place, or mend its permissions", BAD_USE
         case _:
             first_line = next(iter(str(error).strip().splitlines()), "no message")
             return f"{type(error).__name__}: {first_line} (more with: rcnn --debug COMMAND ...)", FAILURE

@@ -10,10 +10,10 @@ from rcnn.choices import Format, Policy
 from rcnn.paths import refuse_unwritable
 
 
-def writable(path: Path | None) -> Path | None:
+def writable(option: typer.CallbackParam, path: Path | None) -> Path | None:
     """The place that an option names, which is refused before anything else is done if it cannot be written."""
     if path is not None:
-        refuse_unwritable(path)
+        refuse_unwritable(option.opts[0], path)
     return path
 
 

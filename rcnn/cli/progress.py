@@ -36,7 +36,7 @@ class TrainingProgress(Journal):
         self.bar = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[state]}"), console=_console)
         self.task: TaskID | None = None
         self.batches = 1
-        self.on_gpu = False
+        self.tells_waiting = False
         """Whether to tell, once, that a GPU waits for pictures; on a processor their preparation is work of its own."""
 
     def __enter__(self) -> "TrainingProgress":
@@ -66,22 +66,21 @@ class TrainingProgress(Journal):
         every = max(1, self.batches // LINES_PER_EPOCH)
         if not _console.is_terminal and progress.batches % every == 0:
             print(f"epoch {progress.epoch}  {progress.batches}/{self.batches}  {state}", flush=True)
-        if self.on_gpu and progress.epoch > 1 and progress.batches == self.batches:
-            self.on_gpu = not _tell_waiting(progress)
+        if self.tells_waiting and progress.epoch > 1 and progress.batches == self.batches:
+            self._tell_waiting(progress)
 
-
-def _tell_waiting(progress: EpochProgress) -> bool:
-    """Advice, if this epoch waited long for its pictures; whether it was given."""
-    share = progress.waited / max(progress.seconds, 1e-9)
-    if share >= WAITING:
-        advice = "pass more --workers (also with --resume)"
-        _console.print(f"{share:.0%} of the epoch was waiting for pictures; {advice}", soft_wrap=True)
-    return share >= WAITING
+    def _tell_waiting(self, progress: EpochProgress) -> None:
+        """Advice, if this epoch waited long for its pictures; then no more."""
+        share = progress.waited / max(progress.seconds, 1e-9)
+        if share >= WAITING:
+            self.tells_waiting = False
+            advice = "pass more --workers (also with --resume)"
+            _console.print(f"{share:.0%} of the epoch was waiting for pictures; {advice}", soft_wrap=True)
 
 
 def trained(prepared: Prepared, listener: TrainingProgress) -> bool:
     """Train to the end, shown on the screen; False, with a word on how to go on, if asked to stop before."""
-    listener.on_gpu = prepared.workshop.device.type == "cuda"
+    listener.tells_waiting = prepared.workshop.device.type == "cuda"
     try:
         with listener:
             prepared.training.run()

@@ -1,10 +1,9 @@
 """`rcnn bench`."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Annotated, Literal
 
 import typer
@@ -21,8 +20,10 @@ Seconds = Annotated[float, typer.Option(min=0, help="After three rounds a case t
 Against = Annotated[Literal["torchvision", "detectron2"], typer.Option(help="The other library, which is installed.")]
 Memory = Annotated[bool, typer.Option("--memory", help="Tell the memory that each way works in, too.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Of the processor; one a core unless given.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Write all numbers here.")]
-Page = Annotated[Path | None, typer.Option("--results", metavar="FILE", help="Put the tables into this page too.")]
+Page = Annotated[
+    Path | None,
+    typer.Option("--results", metavar="FILE", callback=o.writable, help="Put the tables into this page too."),
+]
 
 
 def bench(
@@ -33,7 +34,7 @@ def bench(
     memory: Memory = False,
     threads: Threads = None,
     device: o.Device = "auto",
-    json_file: Json = None,
+    json_file: o.NumbersFile = None,
     page: Page = None,
 ) -> int:
     """Measure this library's speed beside another's, way against way, in turn.
@@ -42,7 +43,6 @@ def bench(
     measured is written after each case.
     """
     chosen = chosen_parts(parts or (), against)
-    check_files({"--json": json_file, "--results": page})
     from rcnn.bench.harness import Effort
     from rcnn.cli.bench import Kept, measure_all
 
@@ -66,15 +66,3 @@ def chosen_parts(parts: Sequence[str], against: str) -> list[str]:
         if names and not parts:
             print(f"rcnn: {part}: left out, for it needs {', '.join(names)}", file=sys.stderr)
     return [part for part in PARTS if part in (parts or OTHERS[against]) and not lacking.get(part)]
-
-
-def check_files(files: Mapping[str, Path | None]) -> None:
-    """Make the folders of what will be written; raise ConfigError where that cannot be, before anything is measured."""
-    for option, file in files.items():
-        try:
-            if file is not None:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with TemporaryFile(dir=file.parent):
-                    pass
-        except OSError as error:
-            raise ConfigError(f"{option} {file}: cannot be written ({error.strerror}); give another place") from error
