@@ -62,12 +62,15 @@ def refuse_existing(file: Path, overwrite: bool) -> None:
         raise ConfigError(f"{file}: exists; pass --overwrite to replace it")
 
 
-def refuse_unwritable(option: str, path: Path) -> None:
-    """Raise ConfigError where no file or folder of this name can be made. Nothing is left of the trial."""
+def refuse_unwritable(option: str, path: Path, inside: str = "inside of a file") -> None:
+    """Raise ConfigError where no file or folder of this name can be made. Nothing is left of the trial.
+
+    `inside` is the reason that is told where a file stands among its parents.
+    """
     above = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     try:
         if above.is_file() and above != path.absolute():
-            raise NotADirectoryError(ENOTDIR, "a file, or inside of one")
+            raise NotADirectoryError(ENOTDIR, inside)
         with TemporaryDirectory(dir=above.parent if above.is_file() else above):
             pass
     except OSError as error:

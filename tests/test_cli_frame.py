@@ -375,13 +375,12 @@ def test_a_place_that_no_option_names_is_bad_input_too(command, capsys):
     )
 
 
-@pytest.mark.parametrize("option", ["--out", "--json"])
-def test_a_place_inside_of_a_file_is_refused_before_anything_else(option, tmp_path, capsys):
+@pytest.mark.parametrize(("option", "reason"), [("--out", "a file, or inside of one"), ("--json", "inside of a file")])
+def test_a_place_inside_of_a_file_is_refused_before_anything_else(option, reason, tmp_path, capsys):
     (tmp_path / "file").touch()
-    assert main(["predict", "RUN", "PICTURES", option, str(tmp_path / "file" / "x")]) == 2
     place = tmp_path / "file" / "x"
-    said = f"rcnn: {option} {place}: cannot be written (a file, or inside of one); give another place\n"
-    assert capsys.readouterr().err == said
+    assert main(["predict", "RUN", "PICTURES", option, str(place)]) == 2
+    assert capsys.readouterr().err == f"rcnn: {option} {place}: cannot be written ({reason}); give another place\n"
 
 
 def test_trying_a_place_leaves_nothing_there(tmp_path):

@@ -11,9 +11,16 @@ from rcnn.paths import refuse_unwritable
 
 
 def writable(option: typer.CallbackParam, path: Path | None) -> Path | None:
-    """The place that an option names, which is refused before anything else is done if it cannot be written."""
+    """The file that an option names, which is refused before anything else is done if it cannot be written."""
     if path is not None:
         refuse_unwritable(option.opts[0], path)
+    return path
+
+
+def writable_folder(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """The same of a folder."""
+    if path is not None:
+        refuse_unwritable(option.opts[0], path, "a file, or inside of one")
     return path
 
 
@@ -53,7 +60,9 @@ Together = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
 PresetName = Annotated[
     str | None, typer.Option("--preset", help="One that 'rcnn presets' lists; faster-rcnn-mobilenet-fpn unless given.")
 ]
-Out = Annotated[Path | None, typer.Option(callback=writable, help="The run's folder; runs/NAME-OF-DATA unless given.")]
+Out = Annotated[
+    Path | None, typer.Option(callback=writable_folder, help="The run's folder; runs/NAME-OF-DATA unless given.")
+]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training pictures.")]
 Batch = Annotated[int | None, typer.Option(help="Pictures a step.")]
 Size = Annotated[int | None, typer.Option(help="Short side of the resized pictures; the long one is at most 5/3.")]

@@ -23,7 +23,7 @@ def check(
     json_file: o.NumbersFile = None,
     fix: Annotated[
         Path | None,
-        typer.Option(metavar="OUT", callback=o.writable, help="Write a repaired copy and repairs.json here."),
+        typer.Option(metavar="OUT", callback=o.writable_folder, help="Write a repaired copy and repairs.json here."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a repaired copy.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Let warnings fail too.")] = False,

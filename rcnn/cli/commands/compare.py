@@ -14,7 +14,8 @@ from rcnn.presets.family import METHODS, check_names
 ALL = ",".join(METHODS)
 
 Folder = Annotated[
-    Path, typer.Option(metavar="FOLDER", callback=o.writable, help="For the runs, compare.json and compare.html.")
+    Path,
+    typer.Option(metavar="FOLDER", callback=o.writable_folder, help="For the runs, compare.json and compare.html."),
 ]
 Methods = Annotated[str, typer.Option(help="Which, with commas between them.")]
 BackboneName = Annotated[str, typer.Option(help="The network of all methods.")]

@@ -16,7 +16,7 @@ Regions = Annotated[
     Path | None, typer.Option(help="With --sweep: regions, for methods that need them; else searched for.")
 ]
 Folder = Annotated[
-    Path, typer.Option(callback=o.writable, help="Folder for the smaller run, or for what the sweep finds.")
+    Path, typer.Option(callback=o.writable_folder, help="Folder for the smaller run, or for what the sweep finds.")
 ]
 
 

@@ -15,7 +15,7 @@ from rcnn.report.words import counted
 def convert_data(
     data: o.DataArgument,
     to: Annotated[Format, typer.Option(help="The format to write.")],
-    out: Annotated[Path, typer.Option(callback=o.writable, help="The folder to write; it must not exist.")],
+    out: Annotated[Path, typer.Option(callback=o.writable_folder, help="The folder to write; it must not exist.")],
     split: Annotated[list[str] | None, typer.Option(help="A part of the data; repeatable; all unless given.")] = None,
     predictions: Annotated[
         Path | None,

@@ -11,7 +11,7 @@ from rcnn.runs import RunFolder
 
 
 def demo(
-    out: Annotated[Path, typer.Option(callback=o.writable, help="The run's folder.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(callback=o.writable_folder, help="The run's folder.")] = Path("runs/demo"),
     epochs: Annotated[int | None, typer.Option(help="Passes over the scenes.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="All chance follows from it.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace the demo's run of before.")] = False,

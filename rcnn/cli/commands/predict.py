@@ -29,7 +29,7 @@ Sizes = Annotated[str | None, typer.Option(metavar="N,...", help="Short sides to
 def predict(
     run: o.RunArgument,
     pictures: Pictures,
-    out: Annotated[Path | None, typer.Option(callback=o.writable, help="Folder for the drawn pictures.")] = None,
+    out: Annotated[Path | None, typer.Option(callback=o.writable_folder, help="Folder for the drawn pictures.")] = None,
     score: o.LeastScore = None,
     json_file: o.NumbersFile = None,
     batch: o.Together = 1,

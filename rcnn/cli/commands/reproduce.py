@@ -22,7 +22,7 @@ def reproduce(
         Path | None, typer.Option(metavar="DEVKIT", help="The folder that VOC2007 (and VOC2012) lie in.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(callback=o.writable, help="The run's folder; runs/ROW unless given.")
+        Path | None, typer.Option(callback=o.writable_folder, help="The run's folder; runs/ROW unless given.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="A file, or none; else torchvision's ImageNet weights.")] = None,
     proposals: o.ProposalsFile = None,
